@@ -1,6 +1,6 @@
-"""The cookbook is true: each of its policies is read, and each of its nights is what the tool prints.
+"""The cookbook is true: each of its policies can be read, and each simulation shown is what the tool prints.
 
-`MUSTER_UPDATE_GOLDEN=1 pytest tests/test_cookbook.py` prints the nights into the page, and you read the diff.
+`MUSTER_UPDATE_GOLDEN=1 pytest tests/test_cookbook.py` prints the simulations into the page, and you read the diff.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ from app.policy_file import read_policy
 PAGE = Path(__file__).parents[1] / "docs" / "cookbook.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TOLD = frozenset({"page", "announce", "escalate", "remind", "do", "ask", "breach"})
-"""What reaches somebody, beside warnings."""
+"""Kinds of rows that notify people, beside warnings."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One section of the page.  `files` are its policies, the team's own last; `command` is the line typed, `printed`
-    what stands below it."""
+    """One section of the page.
+
+    `files` are its policies, the team's own last; `command` is the line typed, `printed` the output shown below it.
+    """
 
     title: str
     files: tuple[str, ...]
@@ -52,7 +54,7 @@ class Recipe:
         return read_policy(own, org=org[0] if org else None)
 
     def typed(self, folder: Path) -> list[str]:
-        """The command's arguments, with its files in that folder."""
+        """Write the recipe's files into that folder, and return the command's arguments with their paths."""
         places = {".github/incidents.yml": folder / "incidents.yml", "org.yml": folder / "org.yml"}
         for path, text in zip(places.values(), reversed(self.files), strict=False):
             path.write_text(text, "utf-8")
@@ -76,7 +78,7 @@ def recipes() -> Iterator[Recipe]:
 
 
 def run(*words: str) -> str:
-    """What `muster policy` prints; it touches neither a clock nor GitHub."""
+    """Return what `muster policy` prints; it uses neither a clock nor GitHub."""
     out, err = StringIO(), StringIO()
     outside = policy_commands.PolicyCommandContext(out, err, _nothing, _nothing)
     assert (policy_commands.main(words, _nothing, outside), err.getvalue()) == (0, "")
@@ -90,7 +92,7 @@ def _nothing(*_: object) -> NoReturn:
 RECIPES = {recipe.title: recipe for recipe in recipes()}
 FOUR, OFFICE, SUN, ORGANISATION, P_SCALE, CALENDAR = RECIPES.values()
 
-# Who is told when, in the night of each recipe.
+# Who is notified when, in the simulation of each recipe.
 NIGHTS = {
     FOUR.title: """
         +0m page mona
@@ -177,7 +179,7 @@ def test_the_page_has_six_recipes_and_each_has_its_place_in_the_contents() -> No
         assert f"[{title}](#{anchor})" in contents
 
 
-# What the texts say beside the nights.
+# What the page's texts say beside the simulations.
 
 
 def at(text: str) -> datetime:
@@ -274,7 +276,7 @@ def test_the_shop_is_the_payments_teams() -> None:
     assert policy.services["checkout"].runbooks == ("payment provider",)
 
 
-# The README says the same.
+# The README's policy and commands.
 
 README = PAGE.parents[1] / "README.md"
 PAST = """\

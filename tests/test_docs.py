@@ -1,4 +1,4 @@
-"""The printed pages say what the code does, and what they show as a policy can be read."""
+"""The generated pages match the code, and every policy they show can be read."""
 
 from __future__ import annotations
 

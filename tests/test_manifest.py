@@ -1,4 +1,4 @@
-"""`app.yml` is a manifest that GitHub takes, and asks for what Muster uses: no less, and no more."""
+"""`app.yml` is a manifest that GitHub accepts, and asks for exactly what Muster uses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVENTS: list[str] = MANIFEST["default_events"]
 READ, WRITE = "read", "write"
 LEVELS = {READ: 1, WRITE: 2}
 
-# The names of GitHub's API for App permissions on repositories, and the most that each can be.
+# The App permissions on repositories by their names in GitHub's API, with the highest level of each.
 KNOWN = dict.fromkeys(
     [
         "actions",
@@ -55,7 +55,7 @@ KNOWN = dict.fromkeys(
     WRITE,
 ) | {"metadata": READ}
 
-# What an App has to hold so that GitHub offers it an event.  `installation` and its like come to every App unasked.
+# The permissions of which an App needs one to get an event.  Every App gets `installation` and its like.
 HOLDS = {
     "check_run": {"checks"},
     "check_suite": {"checks"},
@@ -80,7 +80,7 @@ HOLDS = {
     "workflow_run": {"actions"},
 }
 
-# What GitHub asks for each call.
+# The permission that GitHub asks for each call.
 NEEDS = (
     ("GET", r"/collaborators/[^/]+/permission", "metadata", READ),
     ("GET", r"/issues(/\d+(/timeline|/comments)?|/comments)?", "issues", READ),
@@ -108,7 +108,7 @@ PULL = {"number": 9, "state": "open", "created_at": NOW}
 
 
 class Overheard:
-    """Answers the calls of a tracker, and remembers them."""
+    """Client that answers a tracker's calls and records them."""
 
     app_id = 3
 
@@ -160,7 +160,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def overheard() -> list[tuple[str, str]]:
-    """Every call that a tracker makes, in whatever it can be asked for."""
+    """Return every call that a tracker makes, over all its methods."""
     client = Overheard()
     tracker = GitHubTracker(client, REPOSITORY)  # type: ignore[arg-type]
     for name in (
@@ -169,13 +169,14 @@ def overheard() -> list[tuple[str, str]]:
         ask = getattr(tracker, name)
         said = ask(**{parameter: ARGUMENTS[parameter] for parameter in signature(ask).parameters})
         if isinstance(said, Iterator):
-            list(said)  # until then, nothing is asked
+            list(said)  # an iterator makes no calls until it is consumed
     return client.calls
 
 
 def needed(method: str, path: str) -> tuple[str, str]:
+    """Return the permission and level that GitHub asks for a call."""
     found = [(name, level) for verb, pattern, name, level in NEEDS if verb == method and re.fullmatch(pattern, path)]
-    assert found, f"say in NEEDS which permission {method} {path} asks for"
+    assert found, f"CALL_PERMISSIONS lacks {method} {path}"
     return found[0]
 
 
@@ -202,7 +203,7 @@ def test_a_permission_exists_at_that_level(name: str, level: str) -> None:
 
 
 def test_the_permissions_are_what_the_calls_need() -> None:
-    uses: dict[str, str] = {"metadata": READ}  # GitHub gives no App less
+    uses: dict[str, str] = {"metadata": READ}  # every App has this one
     for method, path in overheard():
         name, level = needed(method, path)
         uses[name] = max(uses.get(name, READ), level, key=LEVELS.__getitem__)
@@ -224,7 +225,7 @@ def test_the_events_are_those_that_are_read() -> None:
 
 
 def is_read(event: str) -> bool:
-    """Whether a delivery of that name, with everything in it that any might have, leads to anything."""
+    """Return whether a delivery of that name, holding every part that any might have, has any effect."""
     payload = {
         "action": "opened",
         "repository": {"id": 1, "full_name": REPOSITORY.name, "default_branch": "main"},

@@ -1,4 +1,4 @@
-"""The way out: whom it refuses to ask, and how little the other side can do to it.  Over real sockets on loopback."""
+"""The SSRF-safe HTTP client, over real loopback sockets: which addresses it refuses, and how little a server can do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Says = Callable[[socket.socket], None]
 
 
 class Heard:
-    """A server on loopback: what it was asked, and how often."""
+    """A server on loopback, and the requests it received."""
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
@@ -41,7 +41,7 @@ class Heard:
 
 @contextmanager
 def server(says: Says | bytes, tls: ssl.SSLContext | None = None) -> Iterator[Heard]:
-    """Somebody who answers each request with `says`, and hangs up."""
+    """Run a server that answers each request with `respond` and closes the connection."""
     heard = Heard()
     listening = socket.create_server(("127.0.0.1", 0))
     heard.port = listening.getsockname()[1]
@@ -62,7 +62,7 @@ def server(says: Says | bytes, tls: ssl.SSLContext | None = None) -> Iterator[He
                     else:
                         says(talking)
             except OSError:
-                continue  # the other side hung up, which is what several tests are about
+                continue  # the client closed the connection, which several tests are about
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -77,7 +77,7 @@ def server(says: Says | bytes, tls: ssl.SSLContext | None = None) -> Iterator[He
 
 
 def _request(talking: socket.socket) -> bytes:
-    """All of one request."""
+    """Read one whole request."""
     found = talking.recv(65536)
     head, _, body = found.partition(b"\r\n\r\n")
     length = re.search(rb"Content-Length: ([0-9]+)", head)
@@ -88,7 +88,7 @@ def _request(talking: socket.socket) -> bytes:
 
 
 def here(host: str, port: int) -> Sequence[str]:
-    """Every name is this machine."""
+    """Resolve every name to this machine."""
     return ["127.0.0.1"]
 
 
@@ -97,6 +97,7 @@ def local() -> SafeHttpClient:
 
 
 def refused(outbound: SafeHttpClient, url: str) -> DeliveryFailed:
+    """Return the error that getting the URL raises."""
     with pytest.raises(DeliveryFailed) as found:
         outbound.get(url)
     return found.value
@@ -107,7 +108,7 @@ def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
     return head.encode() + b"\r\n\r\n" + body
 
 
-HOSTILE = [  # M24, as they stand
+HOSTILE = [  # M24, verbatim
     "http://127.0.0.1/",
     "http://0/",
     "http://[::ffff:127.0.0.1]/",
@@ -263,7 +264,7 @@ def test_the_next_address_is_dialled_where_the_first_does_not_answer() -> None:
 
 
 def test_nothing_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The environment of the process itself is what this is about."""
+    """The variables of the process itself are set, since they must have no effect."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine feeds.example login mona password secret\n")
     with server(OK) as proxy, server(OK) as heard:
@@ -302,7 +303,7 @@ def drips_its_head(talking: socket.socket) -> None:
 
 
 def is_silent(talking: socket.socket) -> None:
-    talking.recv(1)  # until the other side hangs up
+    talking.recv(1)  # until the client closes the connection
 
 
 @pytest.mark.parametrize("says", [drips, drips_its_head, is_silent])
@@ -315,7 +316,7 @@ def test_the_whole_exchange_has_an_end(says: Says, method: str) -> None:
             ask(timeout_seconds=0.6)
         assert time.monotonic() - began < 4.5
     assert "did not finish within 0.6 seconds" in str(found.value)
-    assert found.value.retry_after == (60.0 if method == "GET" else 0.0), "whoever sends has a rhythm of their own"
+    assert found.value.retry_after == (60.0 if method == "GET" else 0.0), "the sender has its own retry schedule"
     assert found.value.outcome_unknown == (method == "POST"), "what was sent may have been taken all the same"
 
 
@@ -416,7 +417,7 @@ def test_a_post_is_sent_once_as_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def vouched(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
-    """A server's side of TLS for feeds.example, and the file of those who vouch for it."""
+    """Return a TLS server context for feeds.example, and the file of the certificates that vouch for it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "feeds.example")])
     now = datetime.now(UTC)
@@ -453,7 +454,7 @@ def test_a_certificate_has_to_hold_for_the_name_that_was_written(vouched: tuple[
     for found in (other, by_number, stranger):
         assert "no certificate" in str(found)
         assert found.retry_after is None
-    assert len(heard.requests) == 1, "nothing is said before the certificate holds"
+    assert len(heard.requests) == 1, "nothing is sent before the certificate is verified"
 
 
 def test_an_end_comes_through_tls_too(vouched: tuple[ssl.SSLContext, str]) -> None:
@@ -465,7 +466,7 @@ def test_an_end_comes_through_tls_too(vouched: tuple[ssl.SSLContext, str]) -> No
 
 
 def test_every_way_to_write_this_machine_ends_nowhere() -> None:
-    """Whatever the system makes of a name, what it made is checked."""
+    """The address that the system makes of a name is checked, however it was written."""
     for number in (2130706433, 0):
         spelled = str(ipaddress.ip_address(number))
         for host in (spelled, f"{spelled}.", f"[::ffff:{spelled}]", "localhost", "localhost."):

@@ -1,4 +1,4 @@
-"""The arithmetic of GitHub's limits, second by second."""
+"""The arithmetic of GitHub's rate limits, second by second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def after(seconds: float) -> datetime:
 
 
 def spent(times: int, method: str = "POST", rates: Rates = UNSPACED, every: float = 0.0) -> RateLimitState:
-    """A ledger after so many calls, one `every` so many seconds from NOW on."""
+    """Return the state after that many calls, one every `interval_seconds` from NOW on."""
     ledger = RateLimitState()
     for nth in range(times):
         ledger = made(ledger, rates, method, after(nth * every))
@@ -29,7 +29,7 @@ def spent(times: int, method: str = "POST", rates: Rates = UNSPACED, every: floa
 
 
 def made(ledger: RateLimitState, rates: Rates, method: str, at: datetime) -> RateLimitState:
-    """With a call that was answered at once."""
+    """Return the state after one more call that was answered at once."""
     return ledger.record_request(rates, method, at).record_response(rates, method, None, at)
 
 
@@ -50,7 +50,7 @@ def test_a_write_counts_from_its_answer() -> None:
 
 
 def test_one_write_is_under_way_at_a_time_until_it_must_have_died() -> None:
-    """However slow the way to GitHub: nothing overtakes it, and a process that was killed is not waited for for long."""
+    """No write overtakes another, however slow GitHub is; a killed process's write delays others only briefly."""
     ledger = RateLimitState().record_request(GITHUB_RATES, "POST", NOW)
     waits = [
         ledger.seconds_until_allowed(GITHUB_RATES, "PATCH", SEV1, after(seconds))
@@ -61,7 +61,7 @@ def test_one_write_is_under_way_at_a_time_until_it_must_have_died() -> None:
 
 
 def test_a_moment_that_was_read_before_the_last_write_ended_is_no_clock_set_back() -> None:
-    """Two ask, and one has to wait for the ledger: what it takes for now is past by then."""
+    """Two callers ask; one has to wait for the state, so the time it read before is past when its turn comes."""
     ledger = spent(1, rates=GITHUB_RATES, every=0)
     assert ledger.seconds_until_allowed(GITHUB_RATES, "POST", SEV1, after(-0.01)) == 1
 
@@ -90,7 +90,7 @@ def test_creations_of_an_hour_keep_a_part_for_sev1(severity: Severity, most: int
 
 
 def test_what_is_kept_for_sev1_is_given_free_when_it_comes_back_in_time() -> None:
-    """400 were written, one a second.  From 100 s before the first leaves the hour on, a burst of sev1 would fit all the same."""
+    """400 were written, one a second; from 100 s before the first leaves the hour on, a burst of sev1 still fits."""
     ledger = spent(400, rates=GITHUB_RATES, every=1.0)
     assert ledger.seconds_until_allowed(GITHUB_RATES, "POST", SEV2, after(1000)) == pytest.approx(2500)
     assert ledger.seconds_until_allowed(GITHUB_RATES, "POST", SEV2, after(3500)) == 0
@@ -103,7 +103,7 @@ def test_what_is_kept_for_sev1_is_given_free_when_it_comes_back_in_time() -> Non
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 400), max_size=40), st.integers(0, 5000))
 def test_a_burst_of_sev1_always_finds_its_part_of_the_hour(gaps: list[int], late: int) -> None:
-    """However others write: whenever they are let in, a hundred writes of sev1 could follow, a second apart."""
+    """However others write: whenever one is admitted, a hundred sev1 writes could follow, a second apart."""
     ledger, at = RateLimitState(), 0
     for gap in gaps * 20:
         at += gap if at % 7 else 1
@@ -124,7 +124,7 @@ def test_a_burst_of_sev1_always_finds_its_part_of_the_hour(gaps: list[int], late
 )
 def test_points_of_a_minute(method: str, severity: Severity | None, most: int) -> None:
     assert spent(most - 1, method).seconds_until_allowed(UNSPACED, method, severity, after(30)) == 0
-    # The second they were spent in counts until its end.
+    # The second in which they were spent counts to its end.
     assert spent(most, method).seconds_until_allowed(UNSPACED, method, severity, after(30)) == 31
 
 

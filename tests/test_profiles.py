@@ -1,7 +1,8 @@
-"""Every number that was asked for and that a policy can hold, held against the four shipped profiles.
+"""Every number of the product page that a policy can hold, compared with the four shipped profiles.
 
-A row of the table is a value and what each profile says of it; `-` is nothing at all, for a row of the page binds only
-the profiles that its documents stand behind.  Lengths stand as the page writes them.
+A row of the table is a value and what each profile holds for it; `-` means nothing at all, since a row of the page
+binds only the profiles whose documents it comes from.  Durations are
+written as on the page.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ G2    regulations.gdpr-article-33.personal-data | yes           | -             
 G2    regulations.gdpr-article-33.to          | data-protection | -               | data-protection | data-protection
 """
 
-# E1 and E2.  `!` is a page until acknowledged, repeated every 5 minutes; `=` is something to do.
+# E1 and E2.  `!` is a page until acknowledged, repeated every 5 minutes; `=` is a task.
 
 LADDERS = """
 E1,E2 guide sev1:     0m on-call! | 30m it-manager | 1h cto | 2h ceo | 4h board
@@ -155,7 +156,7 @@ GOALS = ("detect", "respond", "resolve")
 
 
 def rows(page: str) -> Iterator[tuple[str, str, str, str]]:
-    """Id, value, profile, and what that profile says of it."""
+    """Yield the id, the value's path, the profile and what that profile holds for it."""
     head, *lines = page.strip().splitlines()
     profiles = [cell.strip() for cell in head.split("|")[1:]]
     for line in lines:
@@ -166,7 +167,7 @@ def rows(page: str) -> Iterator[tuple[str, str, str, str]]:
 
 
 def looked_up(policy: Policy, value: str) -> Any:
-    """What stands there in the policy; None where nothing does."""
+    """Return the policy's value at that path; None where there is none."""
     top, *words = value.split(".")
     found: Any = policy.targets if top == "severities" else getattr(policy, top.replace("-", "_"))
     for word in words:
@@ -190,7 +191,7 @@ def test_every_value_of_every_profile(value: str, profile: str, says: str) -> No
 
 
 def spelled(value: Any) -> str:
-    """A value in the words of the table."""
+    """Return a value in the notation of the table."""
     match value:
         case Target(within, None):
             return str(within)
@@ -217,7 +218,7 @@ SPELLED: Mapping[type, Callable[[Any], str]] = {
 
 
 def plain(says: str) -> str:
-    """The text with each length as `Duration` prints it: the page's 72h are 3d."""
+    """Return the text with each duration as `Duration` prints it: the page's 72h become 3d."""
     return re.sub(r"\b[0-9]+(?:m|h|d|bd)\b", lambda found: str(Duration.parse(found[0])), says)
 
 
@@ -247,7 +248,7 @@ def test_the_table_speaks_of_all_profiles_and_of_every_clock() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_no_profile_says_more_than_the_page(profile: str) -> None:
-    """What the table does not name is not there: no further clock, audience, regulation, alert or role."""
+    """A profile has no clock, audience, regulation, alert or role that the table does not name."""
     policy = load_profile(profile)
     named = {tuple(value.split(".")[:2]) for _, value, of, says in rows(PAGE) if of == profile and says != "-"}
     for field, what in (("audiences", policy.audiences), ("regulations", policy.regulations)):
@@ -341,7 +342,7 @@ def test_every_value_of_a_profile_names_its_document(profile: str) -> None:
 
 
 def _value(line: str) -> str:
-    """What stands on a line before its comment, but for keys that only open a block."""
+    """Return the value on a line without its comment; empty for keys that only open a block."""
     value = line.partition("#")[0].strip()
     return "" if value.endswith(":") else value
 
@@ -351,14 +352,14 @@ def _value(line: str) -> str:
 
 @dataclass(frozen=True)
 class Promise:
-    """Something that has to happen in a length of time, and how long a profile gives it."""
+    """Something that must happen in time, and how long a profile gives it."""
 
     what: str
     within: Duration
 
 
 def promises(policy: Policy) -> Iterator[Promise]:
-    """Every length of the policy in which somebody is told, answers or is done."""
+    """Yield every duration of the policy within which people are notified, answer or finish something."""
     for severity in Severity:
         yield from _of_severity(policy, severity)
     for name, audience in policy.audiences.items():
@@ -383,7 +384,7 @@ def _of_severity(policy: Policy, severity: Severity) -> Iterator[Promise]:
 
 
 def shortest(kept: Iterable[Promise]) -> dict[str, Duration]:
-    """The shortest length for each promise; where 24 hours stand beside a business day, the hours."""
+    """Return the shortest duration for each name; of 24 hours and a business day, the 24 hours."""
     found: dict[str, Duration] = {}
     for promise in sorted(kept, key=lambda p: (_at_least(p.within), p.within.business_days), reverse=True):
         found[promise.what] = promise.within
@@ -391,7 +392,7 @@ def shortest(kept: Iterable[Promise]) -> dict[str, Duration]:
 
 
 def _at_least(length: Duration) -> int:
-    """In seconds.  A business day is never shorter than 24 hours."""
+    """Return the minimal length in seconds; a business day is never shorter than 24 hours."""
     return length.seconds + length.business_days * 86400
 
 
@@ -405,7 +406,7 @@ def test_strict_keeps_every_promise_of_any_profile_and_never_later(profile: str)
 
 
 def test_strict_makes_no_promise_of_its_own() -> None:
-    """Each of its lengths is one that a document gives, and the shortest of them."""
+    """Each duration of strict is the shortest that any other profile gives."""
     others = [promise for profile in PROFILES if profile != "strict" for promise in promises(load_profile(profile))]
     assert shortest(promises(load_profile("strict"))) == shortest(others)
 

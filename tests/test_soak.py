@@ -1,4 +1,4 @@
-"""`make soak`: what runs beside what, what is said of it, and that nothing stays when it ends."""
+"""`make soak`: which tests run side by side, what its page says of them, and that no process is left when it ends."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_e2_never_ends(tmp_path):
         told.write(number)
     time.sleep(600)
 """
-"""What has gone to a session of its own, as a database server does, is nobody's child to be found by."""
+"""A process in a session of its own, as a database server has, cannot be found as a child of the test."""
 
 
 def test_when_the_time_is_over_nothing_stays(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""User text in our own comments does nothing there."""
+"""User text in our own comments has no effect there: no mentions, links or markup."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_no_more_than_the_limit(text: str, limit: int) -> None:
         make_visible(text, limit),
     ):
         assert github_length(safe) <= limit
-    for safe in (escape_line(text, limit), quote_lines(text, limit)):  # the mark is never escaped by half an escape
+    for safe in (escape_line(text, limit), quote_lines(text, limit)):  # the ellipsis never cuts an escape in half
         assert not re.search(r"(?<!\\)(?:\\\\)*\\…", safe)
     assert github_length(fence_text(text, limit)) <= max(limit, 9)
     assert fence_text(text, limit).count("\n") >= 2

@@ -30,7 +30,7 @@ def architecture_page() -> Iterator[str]:
     yield "## Floors\n"
     yield (
         "A module imports only from floors below its own, and rooms on one floor do not know each other. "
-        "`make lint` checks it; this page is printed from the same contracts and from the first lines of the packages.\n"
+        "`make lint` checks it; this page is printed from the same contracts and the first lines of the packages.\n"
     )
     yield _mermaid(floors["layers"])
     yield markdown_table(("Room", "What it does", "Imports"), _room_rows("app", floors["layers"]))

@@ -17,10 +17,7 @@ class Severity(IntEnum):
         return f"sev{self.value}"
 
     def display_name(self, scale: Scale) -> str:
-        """Return the name on that scale for titles and labels: sev1 is `SEV1` on one and `P0` on the other.
-
-        The scales are those of the product page, section 2.
-        """
+        """Return the name on that scale for titles and labels: sev1 is `SEV1` on one and `P0` on the other."""
         return f"P{self.value - 1}" if scale is Scale.P else f"SEV{self.value}"
 
     def inline_name(self, scale: Scale) -> str:

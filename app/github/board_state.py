@@ -45,10 +45,10 @@ def _type_adapter(shape: Any) -> TypeAdapter[Any]:
 class BoardSnapshot:
     """What the board records of itself for the runner, which has no database.
 
-    `at` is when the board was last written: all that was due by then had been done, except deferred notices if
+    `at` is when the board was last written: everything due before that had been done, except deferred notices if
     `has_deferred_notices`.  `next_alarm_at` is when the next alarm is due under the policy `policy_version`; None:
     there is none.  `processed_comments` are the ids of the comments whose commands were processed, and
-    `changed_commands` the commands of those that were edited or deleted afterwards.
+    `changed_commands` the commands of comments that were edited or deleted afterwards.
     """
 
     at: datetime
@@ -77,7 +77,7 @@ _MARKER_KEYS = {
     "processed_comments": "heard",
     "changed_commands": "kept",
 }
-"""Keys of a snapshot in the marker.  Boards on GitHub are read for ever, so these never change."""
+"""Keys of a snapshot in the marker.  Boards on GitHub have to stay readable, so these never change."""
 _MARKER_COMMANDS = "spoken"
 """The key of a comment's commands in the marker."""
 

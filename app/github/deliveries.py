@@ -20,7 +20,7 @@ _RESERVED_FRACTION = 0.2
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAttempt:
-    """One delivery attempt.  Attempts of one delivery share the GUID; ids do not tell their order."""
+    """One delivery attempt.  Attempts of one delivery share the GUID; their ids are not in order of time."""
 
     id: int
     guid: str

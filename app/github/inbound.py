@@ -1,7 +1,7 @@
 """Convert GitHub's webhook payloads into incident events.
 
 Real payloads do not fit the generated models, so they are read as plain data, tolerantly, and only what is needed.
-They do not tell what a user may do: `needs_role` says when GitHub's permission endpoint has to be asked.
+They do not hold the roles of users: `needs_role` returns for which events GitHub's permission endpoint is asked.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ def load_past_incidents(
 ) -> Iterator[PastIncident]:
     """Load the incidents updated since then, newest first, at most MAX_INCIDENTS, each when it is consumed.
 
-    Without a database, today's roles and the newest report stand in for those of the time.  Raises DeliveryFailed.
+    Without a database, today's roles and the newest report are used instead of the ones at the time.  Raises
+    DeliveryFailed.
     """
     from app.core.backtest import PastIncident  # noqa: PLC0415  most callers of this module run no backtest
 

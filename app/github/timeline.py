@@ -101,7 +101,7 @@ def detect_edit(issue: Json, repo: str, policy: Policy, incident: Incident) -> l
 
 
 def event_links(timeline: Sequence[Json], incident: Incident) -> dict[str, str]:
-    """Map each entry's key to its link: its anchor in the issue's timeline, or else the issue."""
+    """Map the key of each timeline entry to its link: its anchor in the issue's timeline, or else the issue."""
     found = {entry.key: incident.url for entry in incident.timeline}
     for row in timeline:
         timed_event = _event_from(row)

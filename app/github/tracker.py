@@ -470,7 +470,7 @@ def _annotation_json(annotation: Annotation) -> dict[str, Any]:
 
 
 def _check_body(check: CheckRun, annotations: list[dict[str, Any]], *, last: bool) -> dict[str, Any]:
-    """Build one request of a check run.  GitHub adds its annotations to those it already has."""
+    """Build one request of a check run.  GitHub adds its annotations to the ones it already has."""
     output = {"title": check.title[:255], "summary": check.summary[:_MAX_SUMMARY_CHARS]}
     conclusion = "success" if check.success else "failure"
     return {

@@ -158,7 +158,7 @@ class PolicySource:
 def _refresh_file(
     stored: StoredPolicy, fetch: Callable[[str], PolicyFile], now: datetime, repository: Repository
 ) -> tuple[StoredPolicy, str | None]:
-    """Refresh a file if due; return what is stored of it and its newest text."""
+    """Refresh a file if it is due; return its stored state and its newest text."""
     if stored.checked_at is not None and now - stored.checked_at < _REFRESH_INTERVAL:
         return stored, stored.newest_text
     try:
@@ -195,7 +195,7 @@ def _was_never_read(stored: StoredPolicy) -> bool:
 def _select_base_text(org: StoredPolicy, newest: str | None) -> str | None:
     """Return the organisation's file against which a repository's is validated: the last good one."""
     if org.text is None and newest is not None:
-        return org.newest_text  # there has been no good one, so its fault is reported
+        return org.newest_text  # no version was ever valid, so the fault of the newest is reported
     return org.text
 
 

@@ -1,7 +1,7 @@
 """Fills on-call rotations from the calendar feeds that a policy names.
 
-A feed is fetched when a policy first names it, and then at most every 15 minutes.  The last good content stays in use
-until newer content can be read.  A server that is unavailable for a moment is no problem; one that stays so is.
+A feed is fetched when a policy first names it, and then at most every 15 minutes.  The last valid content stays in use
+until newer content can be read.  A server that is briefly unavailable is not reported; one that stays unavailable is.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _REFRESH_INTERVAL = timedelta(minutes=15)
 _FAILURE_GRACE_PERIOD = timedelta(hours=1)
 """Time for which a feed that was read before may be unavailable until it is reported."""
 _LOOKBACK_PERIOD, _LOOKAHEAD_PERIOD = timedelta(days=14), timedelta(days=60)
-"""Shifts are read from so long ago until so far ahead."""
+"""How far back and how far ahead of now shifts are read."""
 _REPARSE_INTERVAL = timedelta(days=1)
-"""Interval after which unchanged content is parsed again, since the window ahead moves."""
+"""Interval after which unchanged content is parsed again, since the period ahead moves on."""
 _MAX_UNKNOWN_PEOPLE = 5
 """Maximum number of unknown people reported per feed."""
 _ENVIRONMENT_PREFIX = "env:"

@@ -23,7 +23,7 @@ from app.ports import CalendarFile, DeliveryFailed, Repository, Tracker
 _MAX_VERSIONS = 10
 """Maximum number of earlier versions tried when the file has a fault."""
 _PAST_SHIFTS_PERIOD, _FUTURE_SHIFTS_PERIOD = timedelta(days=14), timedelta(days=60)
-"""Shifts of a feed are read this far ahead, as in the app."""
+"""How far back and how far ahead of now shifts are read, as in the app."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Applies the decision: compares what should be on the issue with what is there, and sends only the difference.
 
 The rule of this module: the board is written last.  It records until when everything due was done, so a run that dies
-before that leaves nothing that the next run would take for done.
+before that leaves no record, and the next run does what is missing.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ def _check_texts(
 
 
 def _find_faults(text: str | None, organisation: str | None) -> Sequence[PolicyFault]:
-    """Find the faults of a repository's own file; those of its organisation's file are not for this run to report."""
+    """Find the faults of a repository's own file; faults of its organisation's file are not reported by this run."""
     try:
         if text is not None:
             read_policy(text, org=organisation)

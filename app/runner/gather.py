@@ -21,7 +21,10 @@ from app.runner.active_policy import RunnerPolicy
 from app.runner.context import RunContext
 
 _PROPAGATION_PERIOD = timedelta(minutes=10)
-"""What happened this long before the board was written was visible to the run that wrote it."""
+"""Time within which a change becomes visible to all runs.
+
+What happened longer ago than this when the board was written was known to the run that wrote it.
+"""
 
 Json = Mapping[str, Any]
 
@@ -52,7 +55,7 @@ class IssueTimeline:
 
     @property
     def assignees(self) -> frozenset[str]:
-        """The current assignees of the issue."""
+        """The logins of all past and present assignees of the issue."""
         return list_past_assignees(self.rows)
 
     @property
@@ -62,7 +65,7 @@ class IssueTimeline:
 
     @property
     def comment_urls(self) -> dict[str, str]:
-        """The URLs of our comments by the keys of what they say.
+        """The URLs of our comments by the keys of the effects that they carry.
 
         The board's URL is under `board`; it is empty where there is no board.
         """
@@ -220,8 +223,8 @@ def replay_log(log: Sequence[TimedEvent], active: RunnerPolicy, now: datetime) -
 def _current_issue(run: RunContext, number: int, timeline: IssueTimeline, trigger: Trigger) -> Json:
     """Return the current issue.
 
-    Where there is no board of ours yet, the issue of the event is used, with the labels of the timeline: it is a moment
-    old.
+    Where there is no board of ours yet, the issue in the event is recent enough; only its labels are taken from the
+    timeline.
     """
     if trigger.issue is not None and (trigger.is_current or timeline.board_state is None):
         issue = trigger.issue

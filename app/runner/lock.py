@@ -1,8 +1,8 @@
 """A lock per issue that needs nothing but the issue itself.
 
 The lock is a reaction of ours.  GitHub keeps only one of them: the run that sets it learns that it is new, every other
-run learns when it was set.  A run that times out waiting has waited as long as a slow holder takes; so a holder that
-was that slow makes another pass before it ends, and no event is lost.
+run learns when it was set.  A run that times out leaves its event to the run that holds the lock: a run that held it
+for as long as the timeout makes another pass before it ends, so no event is lost.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def issue_lock(
 def _release(tracker: Tracker, number: int, lock: IssueLock, sleep: Callable[[float], None]) -> None:
     """Release the lock, and ignore a failure.
 
-    The work is done by then, and a lock that remains is removed when it is stale.
+    The work is done at this point, and a lock that remains is removed when it is stale.
     """
     for wait in (_POLL_SECONDS, 0.0):
         try:

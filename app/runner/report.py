@@ -46,9 +46,9 @@ class _ReportFailed(Exception):
 
 @dataclass
 class _IncidentsRead:
-    """The incidents that could be read.
+    """The closed incidents of a period, as far as they could be read.
 
-    `unread` holds the numbers of those that could not be read, `left_out` counts those beyond the maximum.
+    `unread` holds the numbers of the others, `left_out` counts incidents beyond the maximum.
     """
 
     incidents: list[Incident]

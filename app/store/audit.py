@@ -44,10 +44,10 @@ def load_health_figures(db: Db, now: datetime) -> HealthFigures:
     """Load the current health figures."""
     row = db.execute(
         "SELECT (SELECT min(received_at) FROM delivery WHERE state IN ('received', 'routed')) AS oldest,"
-        " (SELECT count(*) FROM delivery WHERE state = 'dead') AS parked,"
+        " (SELECT count(*) FROM delivery WHERE state = 'dead') AS dead_deliveries,"
         " (SELECT count(*) FROM alarm WHERE due < %(now)s) AS overdue,"
         " (SELECT min(due) FROM alarm WHERE due < %(now)s) AS most_overdue,"
-        " (SELECT max(last_heartbeat) FROM procrastinate_workers) AS heard",
+        " (SELECT max(last_heartbeat) FROM procrastinate_workers) AS last_heartbeat",
         {"now": now},
     ).fetchone()
     assert row is not None
@@ -55,15 +55,15 @@ def load_health_figures(db: Db, now: datetime) -> HealthFigures:
         oldest_unprocessed=_age(row["oldest"], now),
         overdue_alarms=row["overdue"],
         max_alarm_delay=_age(row["most_overdue"], now),
-        dead_deliveries=row["parked"],
+        dead_deliveries=row["dead_deliveries"],
         dead_items=len(list_dead_incident_keys(db)),
         limited_issues=len(comment_log.list_limited_incident_keys(db, now)),
-        worker_silence=_age(row["heard"], now) if row["heard"] else None,
+        worker_silence=_age(row["last_heartbeat"], now) if row["last_heartbeat"] else None,
     )
 
 
 def list_dead_incident_keys(db: Db) -> list[IncidentKey]:
-    """List the incident of each dead outbox item; issues out of reach are left out, for nothing can be done there."""
+    """List the incident of each dead outbox item, without unavailable issues, on which nothing can be done."""
     rows = db.execute(
         "SELECT o.repo_id, o.number FROM outbox o LEFT JOIN incident i USING (repo_id, number)"
         " WHERE o.state = 'dead' AND coalesce(i.state->>'unavailable', i.state->>'left', '') = '' ORDER BY o.position"
@@ -125,21 +125,21 @@ def load_findings(db: Db) -> dict[str, AuditFinding]:
 def sync_findings(
     db: Db, found: dict[str, AuditFinding], now: datetime
 ) -> tuple[list[AuditFinding], list[AuditFinding]]:
-    """Make the stored findings equal to those found; returns the new ones and the resolved ones.
+    """Make the stored findings equal to `found`; return the new ones and the resolved ones.
 
     With concurrent audits, each new finding is new for exactly one of them.
     """
     db.execute("LOCK TABLE audit_finding IN EXCLUSIVE MODE")
     known = load_findings(db)
-    resolved = [concern for name, concern in known.items() if name not in found]
-    db.execute("DELETE FROM audit_finding WHERE name = ANY(%s)", ([concern.name for concern in resolved],))
-    for concern in found.values():
+    resolved = [finding for name, finding in known.items() if name not in found]
+    db.execute("DELETE FROM audit_finding WHERE name = ANY(%s)", ([finding.name for finding in resolved],))
+    for finding in found.values():
         db.execute(
             "INSERT INTO audit_finding (name, message, since, incident_keys) VALUES (%s, %s, %s, %s)"
             " ON CONFLICT (name) DO UPDATE SET message = excluded.message, incident_keys = excluded.incident_keys",
-            (concern.name, concern.message, now, [str(incident_key) for incident_key in concern.incident_keys]),
+            (finding.name, finding.message, now, [str(incident_key) for incident_key in finding.incident_keys]),
         )
-    return [concern for name, concern in found.items() if name not in known], resolved
+    return [finding for name, finding in found.items() if name not in known], resolved
 
 
 def list_finding_names(db: Db, incident_key: IncidentKey) -> list[str]:

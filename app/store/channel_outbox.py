@@ -91,18 +91,18 @@ def claim_messages(
         f"   PARTITION BY sink.repo_id, sink.channel ORDER BY attempts > 0, not_before, position) AS turn"
         f"  FROM sink, LATERAL (SELECT ctid AS place, position, attempts, not_before FROM outbox"
         f"   WHERE {_UNSENT_SQL} AND repo_id = sink.repo_id AND channel = sink.channel AND not_before <= %(now)s"
-        f"   ORDER BY not_before, position LIMIT %(looked_at)s) AS due"
+        f"   ORDER BY not_before, position LIMIT %(max_candidates)s) AS due"
         f"  WHERE NOT sink.repo_id || ' ' || sink.channel = ANY(%(full)s)) AS turns"
-        f" WHERE turn <= %(each)s ORDER BY turn, not_before, position LIMIT %(most)s))"
+        f" WHERE turn <= %(limit_per_sink)s ORDER BY turn, not_before, position LIMIT %(limit)s))"
         f" AND {_UNSENT_SQL} AND not_before <= %(now)s"
         f" RETURNING repo_id, number, key, kind, data, channel, message, attempts, created_at",
         {
             "now": now,
             "until": now + lease,
-            "most": limit,
-            "each": limit_per_sink,
+            "limit": limit,
+            "limit_per_sink": limit_per_sink,
             "full": [f"{repo_id} {channel}" for repo_id, channel in full_sinks],
-            "looked_at": _MAX_CANDIDATES_PER_SINK,
+            "max_candidates": _MAX_CANDIDATES_PER_SINK,
         },
     ).fetchall()
     found = []

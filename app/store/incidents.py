@@ -42,7 +42,7 @@ def load_incident(db: Db, incident_key: IncidentKey) -> StoredIncident | None:
 
 
 def lock_incident(db: Db, incident_key: IncidentKey) -> StoredIncident | None:
-    """Load an incident and lock its row until the transaction ends, which includes the wait for the disk."""
+    """Load an incident and lock its row until the transaction has been committed to disk."""
     row = db.execute(_LOAD_SQL + " FOR UPDATE", (incident_key.repo_id, incident_key.number)).fetchone()
     return _stored_from_row(row) if row else None
 
@@ -89,7 +89,7 @@ def load_fresh_labels(
     those = list(incident_keys)
     rows = db.execute(
         "SELECT repo_id, number, labels, labels_at FROM incident JOIN unnest(%s::bigint[], %s::bigint[])"
-        " AS those (repo_id, number) USING (repo_id, number) WHERE labels_at IS NOT NULL",
+        " AS requested (repo_id, number) USING (repo_id, number) WHERE labels_at IS NOT NULL",
         ([incident_key.repo_id for incident_key in those], [incident_key.number for incident_key in those]),
     ).fetchall()
     return {IncidentKey(row["repo_id"], row["number"]): (row["labels_at"], frozenset(row["labels"])) for row in rows}
@@ -156,7 +156,7 @@ def load_opening(db: Db, incident_key: IncidentKey) -> tuple[datetime, Opened] |
 
 
 def correct_event(db: Db, incident_key: IncidentKey, event: Event) -> None:
-    """Correct a logged event: more is known of it now."""
+    """Replace a logged event by a more complete version of it."""
     db.execute(
         "UPDATE event SET data = %s::jsonb WHERE repo_id = %s AND number = %s AND key = %s",
         (serialize_event(event), incident_key.repo_id, incident_key.number, event.key),
@@ -267,7 +267,7 @@ def list_repositories(db: Db, ids: Iterable[int] | None = None) -> list[Reposito
 
 
 def list_open_incident_keys(db: Db, repo_id: int) -> list[IncidentKey]:
-    """List the incidents of a repository that have alarms, so their clocks may run."""
+    """List the incidents of a repository that have alarms: only their clocks run."""
     rows = db.execute("SELECT DISTINCT number FROM alarm WHERE repo_id = %s ORDER BY number", (repo_id,)).fetchall()
     return [IncidentKey(repo_id, row["number"]) for row in rows]
 

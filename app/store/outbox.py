@@ -1,10 +1,10 @@
 """Outbox: effects to carry out, kept until they are done.
 
-*Say once*: a row under the key of its effect, which is never written twice.  *Show latest*: one row for the
-labels and one for the board of an incident, which a newer state replaces.  A row is `in_flight` from before the
-first call until its outcome is known, so that a crash in between is detected and GitHub is checked before
-anything is posted again.  Every attempt has a `fencing_token`; an outcome under an older token is not
-recorded.  Rows with a `channel` are not sent to GitHub: see `channel_outbox`.
+Most effects are carried out once: a row under the key of its effect is never written twice.  Labels and board display
+state: each has one row per incident, which a newer state replaces.  A row is `in_flight` from before the first call
+until its outcome is known, so that a crash in between is detected and GitHub is checked before anything is posted
+again.  Every attempt has a `fencing_token`; an outcome under an older token is not recorded.  Rows with a `channel`
+are not sent to GitHub: see `channel_outbox`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from app.store.database import Db
 from app.store.serialization import kind_of, parse_effect, serialize_effect
 
 _SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/board", ShowDigest: "show/digest"}
+"""The fixed key of each effect that displays state, so that a newer one replaces the older."""
 DISPLAY_KEYS = tuple(_SLOTS.values())
 """Keys of effects that display state instead of notifying: they go after notices for incidents of the same severity."""
 
@@ -33,10 +34,10 @@ class LeaseLost(Exception):
 class OutboxItem:
     """One outbox row for GitHub.
 
-    `outcome_unknown` is True when an earlier attempt may have reached GitHub; `due`: its time, not before
-    `not_before`, has come.  `lease_until`: an attempt may be running, so no other starts before then; None: none
-    is.  `may_arrive_until`: a sent request may still arrive, so GitHub may be checked but nothing is sent again;
-    None: no such request.
+    `outcome_unknown` is True when an earlier attempt may have reached GitHub.  `due`: `not_before` has passed and no
+    lease is active.  `lease_until`: an attempt may be running, so no other starts before then; None: none is running.
+    `may_arrive_until`: a sent request may still arrive, so GitHub may be checked but nothing is sent again; None: no
+    such request.
     """
 
     incident_key: IncidentKey
@@ -85,7 +86,7 @@ def _add_once(db: Db, incident_key: IncidentKey, effects: Iterable[Effect], now:
         "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before)"
         " SELECT %(repo_id)s, %(number)s, key, kind, data, %(now)s, %(now)s"
         " FROM unnest(%(keys)s::text[], %(kinds)s::text[], "
-        "%(data)s::jsonb[]) WITH ORDINALITY AS said (key, kind, data, nth)"
+        "%(data)s::jsonb[]) WITH ORDINALITY AS added (key, kind, data, nth)"
         " ORDER BY nth ON CONFLICT DO NOTHING",
         {
             "repo_id": incident_key.repo_id,
@@ -99,7 +100,7 @@ def _add_once(db: Db, incident_key: IncidentKey, effects: Iterable[Effect], now:
 
 
 def _replace_latest(db: Db, incident_key: IncidentKey, slot: str, effect: Effect, now: datetime) -> int:
-    """Let the row of a slot show the newer state.
+    """Replace the state that the row under `display_key` shows.
 
     A pending row keeps its time: GitHub may have asked us to wait.  A board that may have been posted without our
     knowledge stays `in_flight`, so that it is looked up first.  A worker that is showing the older state loses its
@@ -146,7 +147,7 @@ def list_unfinished(db: Db, incident_key: IncidentKey, now: datetime) -> list[Ou
 
 
 def find_known_keys(db: Db, incident_key: IncidentKey, keys: Iterable[str]) -> set[str]:
-    """Return those of `keys` that are in the outbox, finished or not."""
+    """Return the keys among `keys` that are in the outbox, finished or not."""
     rows = db.execute(
         "SELECT key FROM outbox WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
         (incident_key.repo_id, incident_key.number, list(keys)),

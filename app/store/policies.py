@@ -10,7 +10,7 @@ from app.ports import IncidentKey
 from app.store.database import Db
 
 _MAX_REPORTED_VERSIONS = 60
-"""Number of faulty versions remembered as reported, more than are corrected in a row."""
+"""Number of faulty versions that are remembered as reported; the oldest are dropped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,13 @@ _LOCK_ASYNC_COMMIT_SQL = (
     "SELECT set_config('synchronous_commit', 'off', true), * FROM rate_limit WHERE installation = %s FOR UPDATE"
 )
 _RECORDED_WAIT_SECONDS = 3.0
-"""Only waits longer than this are recorded."""
+"""Waits up to this long are not recorded."""
 
 
 class DatabaseRateLimiter:
     """Implements `app.ports.RateLimiter`; the state row of an installation is locked while it is read and written.
 
-    Where writes are spaced, a write yields to more urgent items in the outbox of the same installation: to those of
+    Where writes are spaced, a write yields to more urgent items in the outbox of the same installation: to items of
     more severe incidents, and, if it only displays state, to all notices for incidents of its own severity.
     """
 
@@ -82,7 +82,7 @@ class DatabaseRateLimiter:
                 )
 
     def _is_significant_change(self, installation: int, budget: Budget) -> bool:
-        """Return whether the budget differs from the one this process wrote last: other processes learn it as well."""
+        """Return whether the budget differs enough from the last one written to tell other processes."""
         written = self._written_budgets.get(installation)
         same = written is not None and (written.limit, written.resets_at) == (budget.limit, budget.resets_at)
         if same and written is not None and 0 <= written.remaining - budget.remaining <= budget.limit // 100:
@@ -112,7 +112,7 @@ class DatabaseRateLimiter:
 class RateLimitStatus:
     """The rate limit status of an installation.
 
-    `pending` counts the unfinished items of its outbox; `until` is the end of the wait where one is in effect.
+    `pending` counts the unfinished items of its outbox; `until` is the end of the current wait, None: there is none.
     """
 
     installation: int
@@ -142,7 +142,7 @@ def load_remaining_fractions(db: Db, now: datetime) -> dict[int, float]:
 
 
 def remaining_fraction(status: RateLimitStatus, now: datetime) -> float | None:
-    """Return the fraction of the hourly budget that remains, from 0 to 1; None: unknown, for its hour is over."""
+    """Return the fraction of the hourly budget that remains, from 0 to 1; None: unknown, because its hour is over."""
     at = status.budget
     return at.remaining / at.limit if at is not None and at.limit and now < at.resets_at else None
 
@@ -163,7 +163,7 @@ def list_next_incident_keys(
         " WHERE o.state IN ('pending', 'in_flight') AND o.channel = '' AND o.not_before <= %s"
         " AND (o.lease_until IS NULL OR o.lease_until <= %s)"
         " AND (o.repo_id, o.number) NOT IN (SELECT * FROM unnest(%s::bigint[], %s::bigint[]))"
-        " GROUP BY o.repo_id, o.number, i.severity, r.installation) AS line"
+        " GROUP BY o.repo_id, o.number, i.severity, r.installation) AS queue"
         " WHERE place <= %s ORDER BY severity, shown, position LIMIT 500",
         (
             list(DISPLAY_KEYS),
@@ -233,7 +233,7 @@ def _count_ahead(db: Db, installation: int, priority: Priority, now: datetime, s
         "SELECT count(*) AS ahead FROM (SELECT 1 FROM outbox o JOIN repository r USING (repo_id)"
         " JOIN incident i USING (repo_id, number) WHERE r.installation = %s AND o.state IN ('pending', 'in_flight')"
         " AND o.channel = '' AND o.not_before > %s AND o.not_before <= %s"
-        " AND (i.severity < %s OR (%s AND i.severity = %s AND o.key <> ALL(%s))) LIMIT %s) AS those",
+        " AND (i.severity < %s OR (%s AND i.severity = %s AND o.key <> ALL(%s))) LIMIT %s) AS items_ahead",
         (
             installation,
             now - _STUCK_AGE,

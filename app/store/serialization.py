@@ -69,7 +69,7 @@ _FORMER_FIELDS = {
     "SeverityQuestion": {"missing": "unstaffed"},
     "PolicyFaultNotice": {"missing": "unstaffed"},
 }
-"""Field names of those releases, by the type name of today: what they stored is read for ever."""
+"""Field names of these releases, by today's type name; data stored under them stays readable."""
 
 
 def kind_of(thing: Event | Effect) -> str:
@@ -128,7 +128,7 @@ def comparable_incident(incident: Incident) -> dict[str, Any]:
 
 
 def _rename_keys(data: Mapping[str, Any], names: Mapping[str, str] | None) -> dict[str, Any]:
-    """Return the data with former field names replaced; None: it has none."""
+    """Return the data with former field names replaced; `names` None: there are none."""
     if not names:
         return dict(data)
     return {names.get(name, name): value for name, value in data.items()}

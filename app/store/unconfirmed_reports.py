@@ -1,4 +1,4 @@
-"""Unconfirmed reports of people without rights: which of them notified people, and which are throttled."""
+"""Reports that no user with rights has confirmed: which of them notified people, and which are throttled."""
 
 from __future__ import annotations
 

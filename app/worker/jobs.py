@@ -40,20 +40,23 @@ JOBS_FAILED = Counter("muster_jobs_failed", "Jobs that failed because of a bug o
 
 _QUEUE_NAME = "muster"
 _JOB_POLL_SECONDS = 0.25
-"""Workers are not notified when a job ends that blocked another one of its incident, so they poll."""
+"""Interval between two polls for runnable jobs.
+
+Workers are not notified when a job ends that blocked another one of its incident.
+"""
 _WORKER_TIMEOUT_SECONDS = 10.0
 """Silence after which a worker counts as dead."""
 _MAX_PENDING_JOBS = 100
 """Limit on pending jobs; jobs for due alarms are exempt.
 
-Each pending job makes it dearer to find the next one, and a more severe incident waits behind fewer of them.  The
+Many pending jobs make it slow to fetch the next one, and a more severe incident has to wait behind them.  The
 sweep enqueues further incidents as jobs finish.
 """
 _MAX_PENDING_JOBS_AFTER_ROUTING = 16
 """Limit on pending jobs above which routed deliveries are left to the sweep.
 
-The sweep enqueues the incident that has waited longest first.  By its turn more deliveries have arrived for it, and
-one job processes all of them.
+The sweep enqueues the incident that has waited longest first.  Until then more deliveries may arrive for it, and one
+job processes all of them.
 """
 _MAX_POOL_CONNECTIONS = 4
 """Size of the connection pool from which Procrastinate fetches jobs."""
@@ -84,8 +87,8 @@ class Queue:
     ) -> None:
         """Set up the queue for `ctx`.
 
-        `poll_interval`: seconds of wall-clock time between two sweeps for rows without a job.
-        `worker_timeout`: seconds without a heartbeat after which a worker counts as dead; it sends three in that time.
+        `poll_interval_seconds`: wall-clock time between two sweeps for rows without a job.
+        `worker_timeout_seconds`: time without a heartbeat after which a worker counts as dead; it sends three in it.
         `reconciler` compares with GitHub regularly; None: no comparison.
         """
         self.ctx = ctx
@@ -163,7 +166,7 @@ class Queue:
         self._enqueue(jobs[: max(room, 0)])
 
     def sweep(self) -> None:
-        """Sweep: enqueue jobs for new deliveries, due alarms and due outbox items.
+        """Enqueue jobs for new deliveries, due alarms and due outbox items, and start periodic work that is due.
 
         Does nothing while the schema is newer than this program.
         """
@@ -294,7 +297,7 @@ class Queue:
     async def _reap_stalled_jobs(self) -> None:
         """Delete the running jobs of dead workers, which would keep their incidents locked.
 
-        The sweep enqueues those incidents again.
+        The sweep enqueues these incidents again.
         """
         while True:
             for job in await self._worker_app.job_manager.get_stalled_jobs(

@@ -1,4 +1,4 @@
-"""A runner of GitHub Actions beside the pretend GitHub, on which our actions are run as they are written."""
+"""A runner of GitHub Actions beside the sandbox GitHub, which runs our actions as they are written."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from tools.workflows import ACTIONS, COMMIT_PLACEHOLDER, OWNER_PLACEHOLDER, ROOT
 
 LOCK = ROOT / "requirements" / "actions.txt"
 SHOP = 1000009
-"""The id of the repository where there is no GitHub behind."""
+"""The repository's id where no sandbox GitHub is behind the runner."""
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("incident*.yml"))
 COPIES = sorted((ROOT / "docs" / "actions").glob("*.yml"))
 
 
 @dataclass
 class Cache:
-    """GitHub's cache: `actions/cache/restore` and `actions/cache/save`.  `warm` is what it has under every key."""
+    """GitHub's cache: `actions/cache/restore` and `actions/cache/save`.
+
+    `fallback` is the folder restored for any key that was not saved; None: a miss.
+    """
 
     folder: Path
     warm: Path | None = None
@@ -66,7 +69,7 @@ class Cache:
 
 @dataclass
 class SetupPython:
-    """`actions/setup-python`, which brings the Python that the test names."""
+    """`actions/setup-python`, which provides the Python that the test names and records its inputs."""
 
     python: Path
     given: list[Mapping[str, str]] = field(default_factory=list)
@@ -83,7 +86,7 @@ class SetupPython:
 
 @dataclass
 class Stub:
-    """An environment whose Python writes down what it is asked and what it finds, and says what it is told to."""
+    """An environment whose Python records its arguments and environment, and gives the outputs set by the test."""
 
     folder: Path
 
@@ -115,7 +118,7 @@ if [ -e '{folder}/says' ]; then {shutil.which("cat")} '{folder}/says' >>"$GITHUB
 
 @dataclass
 class Bench:
-    """A runner of Actions, and nothing behind it: for what needs no GitHub."""
+    """A runner of Actions without a GitHub behind it, for what needs none."""
 
     machine: Machine
     cache: Cache
@@ -123,7 +126,7 @@ class Bench:
 
     @classmethod
     def made(cls, folder: Path, ready: Path | None = None) -> Bench:
-        """On a machine without anything but what this one has on its PATH; its cache holds `ready`."""
+        """Create a machine with nothing but the PATH of this one; its cache holds `cached_environment`."""
         cache, python = Cache(folder / "cache", ready), SetupPython(Path(sys.executable))
         stand_ins = {
             "actions/cache/restore": cache.restore,
@@ -136,7 +139,7 @@ class Bench:
         return cls(machine, cache, python)
 
     def started_by(self, event: str, payload: Mapping[str, Any], **context: str) -> None:
-        """Start a run; `context` is what GitHub says of it beside the event."""
+        """Start a run; `context` is what GitHub adds to the `github` context beside the event."""
         self.machine.github = {
             "event_name": event,
             "event": {"repository": self.repository(), **payload},
@@ -156,7 +159,7 @@ class Bench:
         }
 
     def runs(self, action: str, event: str, payload: Mapping[str, Any], **given: str) -> Done:
-        """Run one of our actions for that event, its inputs by their names with an underscore."""
+        """Run one of our actions for that event; `given` are its inputs, with `_` for `-` in their names."""
         self.started_by(event, payload)
         inputs = {name.replace("_", "-"): value for name, value in given.items()}
         return run_action(self.machine, ROOT / "actions" / action, inputs)
@@ -175,7 +178,7 @@ class Bench:
 
 @dataclass
 class RunnerBench(Bench):
-    """The same with the pretend GitHub behind it, and its repository."""
+    """A runner of Actions with the sandbox GitHub and its repository behind it."""
 
     runner: Runner
 
@@ -185,7 +188,10 @@ class RunnerBench(Bench):
         super().started_by(event, payload, **there, **context)
 
     def today(self, *, hours_ago: float = 2) -> None:
-        """Let it be that long ago on the pretend GitHub: a command of its own process has the real clock."""
+        """Set the sandbox GitHub's clock to that many hours ago.
+
+        A command that runs in its own process has the real clock.
+        """
         self.runner.clock.at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=hours_ago)
 
     def repository(self) -> dict[str, Any]:
@@ -197,13 +203,13 @@ class RunnerBench(Bench):
 
 
 def locked(lock: Path = LOCK) -> dict[str, str]:
-    """The distributions of a lock, and their versions."""
+    """Return the distributions that a lock file names, with their versions."""
     return dict(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", lock.read_text("utf-8"), re.MULTILINE))
 
 
 @pytest.fixture(scope="session")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with what the lock of the actions names and nothing else, taken from the one of these tests."""
+    """Build an environment of only what the actions' lock names, linked from the environment of these tests."""
     folder = tmp_path_factory.mktemp("ready")
     subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", str(folder)], check=True, timeout=60)
     site = next((folder / "lib").glob("python*/site-packages"))
@@ -231,14 +237,14 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def stub(bench: Bench, tmp_path: Path) -> Stub:
-    """What stands in for Muster and all it runs on, where only the steps around it matter."""
+    """Replace Muster and all it runs on by a stub, where only the steps around it matter."""
     bench.cache.warm = Stub.made(tmp_path / "stub").folder
     return Stub(bench.cache.warm)
 
 
 @dataclass
 class Called:
-    """Which of our actions a workflow has called, with which inputs; they give the outputs that the test says."""
+    """Records which of our actions a workflow called, with which inputs; all return `outputs`."""
 
     inputs: dict[str, Mapping[str, str]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
@@ -257,7 +263,7 @@ class Called:
 
 @pytest.fixture
 def called(bench: Bench) -> Called:
-    """What stands in for our own actions, where only the jobs around them matter."""
+    """Replace our own actions by stand-ins, where only the jobs around them matter."""
     made = Called()
     ours = {f"{where}/actions/{name}": made.stands_in(name) for where in ("$", OWNER_PLACEHOLDER) for name in ACTIONS}
     bench.machine.stand_ins = {**bench.machine.stand_ins, **ours}

@@ -1,7 +1,7 @@
-"""The expressions of GitHub Actions, as far as our files use them: `${{ steps.look.outputs.python == '' }}`.
+"""Evaluates the expressions of GitHub Actions that our files use, such as `${{ steps.look.outputs.python == '' }}`.
 
-The law of this file: what it does not know is Broken, never guessed.  A wrong name that GitHub would quietly read as
-nothing is found here.
+The rule of this file: what it does not know raises Broken and is never guessed.  So a wrong name, which GitHub would
+quietly evaluate as null, is found here.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _TOKEN = re.compile(
 
 
 class Broken(Exception):
-    """A file of ours asks for what GitHub, or this interpreter, does not know."""
+    """A file of ours uses something that GitHub, or this interpreter, does not know."""
 
 
 class Strict(dict[str, Any]):
-    """A context whose names are all known: another one is a slip of the pen, and GitHub would not say so."""
+    """A context whose names are all known: any other name is a typo, which GitHub would not report."""
 
     def __missing__(self, name: str) -> Any:
         raise Broken(f"there is no {name!r} among {', '.join(self) or 'nothing'}")
@@ -34,22 +34,22 @@ class Strict(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Expressions:
-    """Evaluates with these contexts (`inputs`, `steps`, ...) and functions beside the built-in ones."""
+    """Evaluates expressions with these contexts (`inputs`, `steps`, ...) and functions beside the built-in ones."""
 
     contexts: Mapping[str, Any]
     functions: Functions
 
     def text(self, template: str) -> str:
-        """A string of a file, each `${{ }}` in it replaced."""
+        """Return the string with each `${{ }}` in it replaced by its value."""
         return _INSIDE.sub(lambda found: as_text(self.value(found[1])), template)
 
     def whole(self, template: str) -> Any:
-        """The value where the string is one expression and nothing else, such as a matrix; else as `text`."""
+        """Return the value if the string is a single expression, such as a matrix; else as `interpolate`."""
         found = _INSIDE.fullmatch(template.strip())
         return self.value(found[1]) if found else self.text(template)
 
     def holds(self, condition: str) -> bool:
-        """What an `if:` says; where it names no status, everything before has to have gone well."""
+        """Return the truth of an `if:`; unless it names a status function, all steps before must have succeeded."""
         found = _INSIDE.fullmatch(condition.strip())
         source = found[1] if found else condition
         if "${{" in source:
@@ -63,7 +63,7 @@ class Expressions:
 
 
 def as_text(value: Any) -> str:
-    """How a value stands in a string."""
+    """Return a value as GitHub writes it into a string."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -80,7 +80,7 @@ def truthy(value: Any) -> bool:
 
 
 def equal(left: Any, right: Any) -> bool:
-    """As GitHub compares: texts whatever their case, and different kinds as numbers."""
+    """Compare as GitHub does: texts without regard to case, and different types as numbers."""
     if isinstance(left, str) and isinstance(right, str):
         return left.lower() == right.lower()
     if isinstance(left, (Mapping, list)) or isinstance(right, (Mapping, list)):
@@ -104,14 +104,17 @@ def _tokens(source: str) -> list[tuple[str, str]]:
     while at < end:
         match = _TOKEN.match(source, at)
         if match is None or match.lastgroup is None:
-            raise Broken(f"nobody can read {source[at:]!r} in {source!r}")
+            raise Broken(f"cannot parse {source[at:]!r} in {source!r}")
         found.append((match.lastgroup, match[match.lastgroup]))
         at = match.end()
     return found
 
 
 class _Reading:
-    """One expression, read from left to right; `&&` binds closer than `||`, comparison closer than both."""
+    """Parses and evaluates one expression, left to right.
+
+    `&&` binds tighter than `||`, comparison tighter than both.
+    """
 
     def __init__(self, tokens: Sequence[tuple[str, str]], under: Expressions, source: str) -> None:
         self._tokens, self._at, self._under, self._source = tokens, 0, under, source
@@ -191,7 +194,7 @@ class _Reading:
                 return found
 
     def _each(self, found: Any) -> list[Any]:
-        """What `.*.name` gives."""
+        """Return what `.*.name` gives: the member of that name of each element that has it."""
         rows = list(found.values()) if isinstance(found, Mapping) else list(found or [])
         self._needs(".")
         name = self._next()[1]
@@ -214,7 +217,7 @@ class _Reading:
         return self._tokens[self._at - 1]
 
     def _broken(self) -> Broken:
-        return Broken(f"nobody can read {self._source!r}")
+        return Broken(f"cannot parse {self._source!r}")
 
 
 def _within(found: Any, name: Any) -> Any:

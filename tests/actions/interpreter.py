@@ -1,8 +1,8 @@
 """Runs composite actions and the jobs of workflows as the runner of GitHub Actions would, on this machine.
 
-Steps are run by a real bash with the files that the runner gives it; what a step is not given, it does not see.  Other
-people's actions are stand-ins that are passed in.  What GitHub would quietly ignore, such as an input that nobody
-declared, is Broken here.
+Steps run in a real bash with the files that the runner provides; a step sees only what it is given.  Actions of other
+authors are stand-ins passed in by the test.  What GitHub would quietly ignore, such as an undeclared input, raises
+Broken here.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _STEP = {"name", "id", "if", "uses", "with", "run", "shell", "env", "working-dir
 _ACTION = {"name", "description", "author", "branding", "inputs", "outputs", "runs"}
 _JOB = {"name", "needs", "if", "runs-on", "timeout-minutes", "permissions", "outputs", "env", "steps", "concurrency"}
 _KEPT = re.compile(r"GITHUB_|RUNNER_|NODE_OPTIONS$")
-"""Names that a step may not give to later ones."""
+"""Names of variables that a step may not set for later ones."""
 
 Files = Mapping[str, str]
 StandIn = Callable[["Machine", Mapping[str, str]], Mapping[str, str]]
-"""Somebody else's action: its inputs in, its outputs out."""
+"""Replacement for an action of another author: takes its inputs, returns its outputs."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A workflow command of a log that GitHub shows as such."""
+    """A workflow command in a log that GitHub shows as an annotation."""
 
     kind: str
     message: str
@@ -46,7 +46,7 @@ class Annotation:
 
 @dataclass
 class Done:
-    """What an action or a job has left behind."""
+    """What an action or a job left behind."""
 
     ok: bool = True
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -54,27 +54,28 @@ class Done:
     annotations: list[Annotation] = field(default_factory=list)
     summary: str = ""
     steps: dict[str, str] = field(default_factory=dict)
-    """The name of each step, of actions within as well, and what became of it."""
+    """The result of each step by name, steps of nested actions included: `success`, `failure` or `skipped`."""
 
     def told(self, kind: str) -> list[str]:
+        """Return the messages of the annotations of that kind, such as `error`."""
         return [one.message for one in self.annotations if one.kind == kind]
 
 
 @dataclass
 class Machine:
-    """One runner: its folders, what it says of itself, and what others' actions are stood in for by."""
+    """One runner: its folders, its contexts and the stand-ins for actions of other authors."""
 
     folder: Path
     stand_ins: Mapping[str, StandIn]
-    """By what stands before the @."""
+    """By the part of `uses:` before the @."""
     places: Mapping[str, Path] = field(default_factory=dict)
-    """Where an action of another repository lies, by what stands before the @."""
+    """The folders of actions in other repositories, by the part of `uses:` before the @."""
     repository: Path | None = None
-    """The repository of the workflow at its commit, which `$/` names; `./` is the workspace."""
+    """The workflow's repository at its commit, which `$/` names; `./` is the workspace."""
     github: dict[str, Any] = field(default_factory=dict)
-    """The context of that name, with `event`; its plain values are GITHUB_... for each step."""
+    """The `github` context with its `event`; plain values become GITHUB_... variables of each step."""
     environment: dict[str, str] = field(default_factory=dict)
-    """What the machine itself has, such as PATH, and what steps have set for later ones."""
+    """The machine's own variables, such as PATH, and those that steps have set for later ones."""
     os: str = "Linux"
     _numbers: Iterator[int] = field(default_factory=count, repr=False)
 
@@ -92,7 +93,7 @@ class Machine:
         return path
 
     def file(self, what: str) -> Path:
-        """A new empty file beside the workspace."""
+        """Create an empty file outside the workspace."""
         path = self._made("files") / f"{what.lower()}-{next(self._numbers)}"
         path.touch()
         return path
@@ -102,7 +103,7 @@ class Machine:
         return {"github": {**self.github, "workspace": str(self.workspace)}, "runner": runner}
 
     def variables(self) -> dict[str, str]:
-        """What each step finds in its environment."""
+        """Return the environment variables of each step."""
         plain = {f"GITHUB_{name.upper()}": str(value) for name, value in self.github.items() if _is_plain(name, value)}
         event = self._made("files") / "event.json"
         event.write_text(json.dumps(self.github.get("event", {})))
@@ -120,19 +121,25 @@ class Machine:
 
 
 def _is_plain(name: str, value: Any) -> bool:
-    """The token is in the context and in no variable: a step that wants it has to say so."""
+    """Return whether a context value becomes a variable.
+
+    The token does not: a step that wants it has to name it.
+    """
     return name != "token" and isinstance(value, (str, int))
 
 
 def loaded(path: Path) -> Any:
-    """A YAML file of GitHub's with every value a text, as expressions see it; `on` is no yes there."""
+    """Load a YAML file of GitHub's with every value as text, as expressions see it, so that `on` is no boolean."""
     return yaml.load(path.read_text("utf-8"), yaml.BaseLoader)  # noqa: S506 -- it makes nothing but texts
 
 
 def run_action(
     machine: Machine, folder: Path, given: Mapping[str, str], done: Done | None = None, *, step_path: str = ""
 ) -> Done:
-    """Run the composite action in `folder` with these inputs.  `done` is what its job has done so far."""
+    """Run the composite action in `folder` with these inputs.
+
+    `job_result` is what its job has done so far; None: the action runs alone.
+    """
     action = loaded(folder / "action.yml")
     _only(action, _ACTION, f"{folder.name}/action.yml")
     if action["runs"].get("using") != "composite":
@@ -160,7 +167,7 @@ def _inputs(machine: Machine, name: str, declared: Mapping[str, Any], given: Map
 
 @dataclass
 class _Scope:
-    """Steps that see each other: those of one action, or of one job."""
+    """Steps that see each other's outputs: those of one action, or of one job."""
 
     machine: Machine
     done: Done
@@ -180,7 +187,7 @@ class _Scope:
         return Expressions(contexts, functions)
 
     def run(self, steps: Sequence[Mapping[str, Any]]) -> None:
-        # All ids are known from the start: a step that was left out has no outputs, which is no slip of the pen.
+        # All ids are known from the start: using a skipped step is no typo, it only has no outputs.
         self.steps.update({step["id"]: _stands() for step in steps if "id" in step})
         for step in steps:
             _only(step, _STEP, step.get("name", "a step"))
@@ -209,7 +216,7 @@ class _Scope:
             return True, self.machine.stand_ins[known](self.machine, given)
         folder = self._folder(known)
         if folder is None or not (folder / "action.yml").is_file():
-            raise Broken(f"nobody stands in for {uses}")
+            raise Broken(f"no stand-in for {uses}")
         inner = run_action(self.machine, folder, given, self.done, step_path=f"{name} / ")
         self.done.summary += inner.summary
         return inner.ok, inner.outputs
@@ -248,7 +255,7 @@ class _Scope:
         return ran.returncode == 0, settings(files["OUTPUT"].read_text("utf-8"))
 
     def _keep(self, files: Mapping[str, Path]) -> None:
-        """What a step sets for all later ones of its job."""
+        """Apply the variables and PATH entries that a step sets for all later steps of its job."""
         for name, value in settings(files["ENV"].read_text("utf-8")).items():
             if _KEPT.match(name):
                 raise Broken(f"a step may not set {name}")
@@ -263,7 +270,7 @@ def _stands(outputs: Mapping[str, str] | None = None, ok: bool | None = None, we
 
 
 def settings(text: str) -> dict[str, str]:
-    """What stands in a file such as GITHUB_OUTPUT: `name=value`, or `name<<END`, lines, `END`."""
+    """Parse a file such as GITHUB_OUTPUT: `name=value`, or `name<<END`, lines, `END`."""
     found: dict[str, str] = {}
     lines = iter(text.splitlines())
     for line in lines:
@@ -288,7 +295,7 @@ def settings(text: str) -> dict[str, str]:
 
 
 def annotations(line: str) -> Iterator[Annotation]:
-    """The command that a line of a log is, if it is one."""
+    """Yield the workflow command that a log line holds, if it is one."""
     found = _COMMAND.fullmatch(line.lstrip())
     if found is None:
         return
@@ -309,7 +316,7 @@ def _plain(text: str) -> str:
 
 @dataclass
 class Job:
-    """One job of a run, and what became of it."""
+    """One job of a run, and its result."""
 
     result: str
     rights: Mapping[str, str]
@@ -317,9 +324,9 @@ class Job:
 
 
 def run_workflow(path: Path, machine: Machine, token: Callable[[Mapping[str, str]], str]) -> dict[str, Job]:
-    """Run the jobs of a workflow that `machine.github` starts; none, where it does not.
+    """Run the jobs of the workflow if `machine.github` starts it; return no jobs otherwise.
 
-    `token` makes the token of a job from the permissions it asks for, so that a right too few is found.
+    `token` makes a job's token from the permissions it asks for, so that a missing permission is found.
     """
     workflow, github = loaded(path), machine.github
     started = _started(workflow["on"], github)
@@ -359,7 +366,7 @@ def _run_job(
 
 
 def _started(on: Any, github: Mapping[str, Any]) -> Strict | None:
-    """The inputs, where the event starts the workflow; filters by path are GitHub's to apply."""
+    """Return the workflow's inputs if the event starts it, else None; path filters are left to GitHub."""
     event, payload = github["event_name"], github.get("event", {})
     if not isinstance(on, Mapping) or event not in on:
         return None
@@ -368,7 +375,7 @@ def _started(on: Any, github: Mapping[str, Any]) -> Strict | None:
         return None
     if "types" in asked and payload.get("action") not in asked["types"]:
         return None
-    # Without a workflow_dispatch every input of it is there, and empty.
+    # On any event but workflow_dispatch, every input is present and empty.
     declared = (on.get("workflow_dispatch") or {}).get("inputs") or {}
     given = payload.get("inputs") or {} if event == "workflow_dispatch" else {}
     if unknown := set(given) - set(declared):
@@ -381,4 +388,4 @@ def _started(on: Any, github: Mapping[str, Any]) -> Strict | None:
 
 def _only(found: Mapping[str, Any], known: set[str], where: str) -> None:
     if unknown := set(found) - known:
-        raise Broken(f"{where}: nobody here knows {', '.join(sorted(unknown))}")
+        raise Broken(f"{where}: unknown keys {', '.join(sorted(unknown))}")

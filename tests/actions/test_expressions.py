@@ -1,4 +1,4 @@
-"""Expressions mean here what they mean to GitHub, and what is not known is refused."""
+"""Expressions mean the same here as on GitHub, and unknown names are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An installation in earnest, from an empty cache and by the locked hashes.  It takes long: MUSTER_SOAK=1 runs it."""
+"""A real installation from an empty cache and by the locked hashes; it takes long, so only MUSTER_SOAK=1 runs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.runner.test_check_policy import FASTER
 from tests.soak import is_soak_run
 
 _OF_THE_MACHINE = ("PIP_", "SSL_", "REQUESTS_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-"""How this machine reaches its packages, as a self-hosted runner would be told."""
+"""Variables by which this machine reaches its packages; a self-hosted runner would have them too."""
 
 
 @pytest.mark.skipif(not is_soak_run(), reason="installs from the package index: only with MUSTER_SOAK")

@@ -1,4 +1,4 @@
-"""The interpreter does with steps what the runner of GitHub Actions does, and is loud where that would be silent."""
+"""The interpreter runs steps as the runner of GitHub Actions does, and raises where that would be silent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def run(machine: Machine, steps: str, *, top: str = "", **given: str) -> Done:
-    """Run an action of these steps."""
+    """Run an action with these steps; `header` are further keys of its file."""
     folder = machine.folder / "action"
     folder.mkdir(parents=True, exist_ok=True)
     text = f"name: x\ndescription: x\n{dedent(top)}\nruns:\n  using: composite\n  steps:\n"
@@ -116,8 +116,8 @@ def test_an_action_within_an_action(machine: Machine) -> None:
         ("- {shell: bash, run: 'echo ${{ github.event.issue.title }}'}", "an expression inside run"),
         ("- {run: echo no shell}", "no such shell"),
         ("- {shell: fish, run: echo}", "no such shell"),
-        ("- {uses: some/body@v1}", "nobody stands in for some/body@v1"),
-        ("- {shell: bash, run: echo, timeout: 3}", "nobody here knows timeout"),
+        ("- {uses: some/body@v1}", "no stand-in for some/body@v1"),
+        ("- {shell: bash, run: echo, timeout: 3}", "unknown keys timeout"),
         ("- {shell: bash, run: 'echo ::set-output name=a::b'}", "no workflow command"),
         ("- {shell: bash, run: 'echo GITHUB_SHA=1 >>\"$GITHUB_ENV\"'}", "may not set GITHUB_SHA"),
         ("- {shell: bash, run: 'echo words >>\"$GITHUB_OUTPUT\"'}", "neither name=value nor"),

@@ -1,4 +1,4 @@
-"""What holds for every action and workflow of ours, and a night that our workflows go through."""
+"""What holds for each of our actions and workflows, and an incident that our workflows handle from start to end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def name_of(path: Path) -> str:
 
 
 def uses(path: Path) -> Iterator[str]:
-    """What stands behind each `uses:`, with its comment."""
+    """Yield the value of each `uses:`, with its comment."""
     yield from re.findall(r"^\s+(?:- )?uses: (.+)$", path.read_text("utf-8"), re.MULTILINE)
 
 
@@ -100,7 +100,7 @@ def test_one_action_has_one_version_everywhere() -> None:
 @pytest.mark.parametrize("path", ALL, ids=name_of)
 def test_a_workflow_has_no_rights_and_a_job_says_its_own(path: Path) -> None:
     workflow = loaded(path)
-    # Nobody waits for what runs at night; GitHub ends a job after six hours.
+    # The nightly run may take as long as GitHub lets a job run, six hours: no person waits for it.
     longest = 360 if path.stem == "nightly" else 30
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
@@ -118,7 +118,7 @@ def test_a_job_may_do_what_the_page_says_that_its_action_needs(path: Path) -> No
 
 
 def permissions() -> dict[str, dict[str, str]]:
-    """What each action needs, by the table of the page."""
+    """Return the permissions that each action needs, by the table of the actions' page."""
     rows = re.findall(r"^\| `([a-z-]+)` \| ((?:`[a-z-]+: [a-z]+`(?:, )?)+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
     found = {name: dict(pair.split(": ") for pair in re.findall(r"`([^`]+)`", told)) for name, told in rows}
     assert set(found) == set(ACTIONS)
@@ -169,7 +169,7 @@ def test_each_run_goes_through_shellcheck(tmp_path: Path, step: str, says: str |
     assert says is None or any(says in one for one in found)
 
 
-# A night of our workflows.
+# An incident handled by our workflows.
 
 BUG = {"number": 1, "pull_request": {"url": "x"}, "labels": []}
 FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": 1}}}
@@ -308,7 +308,7 @@ def about(runner_bench: RunnerBench, number: int) -> dict[str, Any]:
 
 
 def boards(runner_bench: RunnerBench, number: int) -> list[str]:
-    """The boards below an issue; one is right."""
+    """Return the bodies of the issue's board comments; exactly one is right."""
     return [one.body for one in runner_bench.runner.shop.issue(number).comments if one.body.startswith("## ")]
 
 

@@ -1,4 +1,4 @@
-"""A pretend GitHub for each test, with a clock moved by hand and an ear for its webhooks."""
+"""Fixtures: a sandbox GitHub for each test, with a clock moved by hand and a receiver of its webhooks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from app.sandbox.github import AppRegistration, SandboxGitHub
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
-# Loopback is plain HTTP: an empty context saves loading the machine's certificates for each client.
+# The sandbox speaks plain HTTP on loopback: an empty context saves loading the machine's certificates per client.
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass
 class HandClock:
-    """Stands still until it is moved."""
+    """Clock that stands still until it is moved."""
 
     now: datetime = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
 
@@ -40,21 +40,23 @@ class HandClock:
 
 @dataclass
 class Ear:
-    """Receives webhooks and remembers them."""
+    """Webhook receiver that records each delivery."""
 
     url: str = ""
     status: int = 202
+    """HTTP status of every answer."""
     heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    """Headers and body of each delivery, oldest first."""
 
     @property
     def told(self) -> list[str]:
-        """What was told, as `issues.opened`."""
+        """Return the names of the received events, such as `issues.opened`, oldest first."""
         return [
             f"{head['X-GitHub-Event']}.{json.loads(body).get('action', '')}".rstrip(".") for head, body in self.heard
         ]
 
     def payload(self, name: str) -> dict[str, Any]:
-        """The newest payload of an event such as `issues.opened`."""
+        """Return the newest payload of an event such as `issues.opened`."""
         at = max(place for place, told in enumerate(self.told) if told == name)
         found: dict[str, Any] = json.loads(self.heard[at][1])
         return found
@@ -65,7 +67,7 @@ class Ear:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Where GitHub's own API description is: MUSTER_SHARED_DATA, or `../shared/data` beside the project."""
+    """Return the folder of GitHub's API description: MUSTER_SHARED_DATA, or `../shared/data` beside the project."""
     named = os.environ.get("MUSTER_SHARED_DATA")
     folder = Path(named) if named else Path(__file__).parents[2].parent / "shared" / "data"
     if not (folder / "github-openapi.json").is_file():
@@ -75,7 +77,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def registration() -> AppRegistration:
-    """Making a key pair takes a moment, so one serves all tests."""
+    """Generate one App registration for all tests, since making a key pair takes a moment."""
     return AppRegistration.generate(webhook_secret="It's a Secret to Everybody")
 
 
@@ -92,7 +94,7 @@ def github(clock: HandClock, registration: AppRegistration) -> Iterator[SandboxG
 
 @pytest.fixture
 def ear(github: SandboxGitHub) -> Iterator[Ear]:
-    """A receiver that the hooks point to."""
+    """Start a webhook receiver and point the hooks to it."""
     heard = Ear()
 
     class Handler(BaseHTTPRequestHandler):
@@ -104,12 +106,12 @@ def ear(github: SandboxGitHub) -> Iterator[Ear]:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Says nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    github.hooks.settle()  # what was told before is not for this ear, however slow its sender is
+    github.hooks.settle()  # earlier deliveries must not reach this receiver, however slow the sender is
     heard.url = github.hooks.url = f"http://127.0.0.1:{server.server_port}/webhook"
     try:
         yield heard
@@ -135,7 +137,7 @@ def mona(github: SandboxGitHub, shop: Repository) -> Person:
 
 
 def app_jwt(github: SandboxGitHub, **changed: Any) -> str:
-    """An App JWT as GitHub wants it, or with other claims."""
+    """Return an App JWT as GitHub wants it, with the given claims changed; None leaves a claim out."""
     now = int(github.clock().timestamp())
     claims = {"iat": now - 60, "exp": now + 300, "iss": str(github.app.app_id), **changed}
     return jwt.encode(
@@ -144,13 +146,13 @@ def app_jwt(github: SandboxGitHub, **changed: Any) -> str:
 
 
 def as_app(github: SandboxGitHub, **changed: Any) -> httpx.Client:
-    """A client that calls as the app itself."""
+    """Return a client that calls as the App itself."""
     headers = {"Authorization": f"Bearer {app_jwt(github, **changed)}"}
     return httpx.Client(base_url=github.api_url, headers=headers, trust_env=False, verify=PLAIN)
 
 
 def new_token(github: SandboxGitHub, repository: Repository, **narrowed: Any) -> str:
-    """An installation token for a repository's owner."""
+    """Create an installation token for a repository's owner."""
     assert repository.installation is not None
     with as_app(github) as client:
         answer = client.post(f"/app/installations/{repository.installation.id}/access_tokens", json=narrowed)
@@ -167,6 +169,6 @@ def with_token(github: SandboxGitHub, token: str) -> httpx.Client:
 
 @pytest.fixture
 def api(github: SandboxGitHub, shop: Repository) -> Iterator[httpx.Client]:
-    """A client that calls as the app's installation."""
+    """Yield a client that calls as the App's installation."""
     with with_token(github, new_token(github, shop)) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Tokens, rights, rate limits, conditional requests: all by a clock that a test moves."""
+"""Tokens, rights, rate limits and conditional requests, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_jwt_of_another_key_is_refused(github: SandboxGitHub) -> None:
 
 
 def test_a_jwt_is_refused_as_a_plain_token(github: SandboxGitHub) -> None:
-    """Whereas an installation's token is taken either way."""
+    """An installation token, in contrast, is accepted in either form."""
     answer = httpx.get(
         f"{github.api_url}/app", headers={"Authorization": f"token {app_jwt(github)}"}, trust_env=False, verify=PLAIN
     )
@@ -108,7 +108,7 @@ def test_a_person_has_a_token_too(github: SandboxGitHub, shop: Repository, mona:
     github.add_person("eve")
     with with_token(github, github.token_for("eve")) as eve:
         opened = eve.post("/repos/octo/shop/issues", json={"title": "hm", "labels": ["sev1"]})
-        # Labels of somebody without rights are dropped in silence.
+        # GitHub silently drops the labels of a person without rights.
         assert (opened.status_code, opened.json()["labels"]) == (201, [])
         assert eve.post("/repos/octo/shop/issues/1/labels", json=["sev1"]).status_code == 403
         assert eve.post("/repos/octo/shop/issues/1/comments", json={"body": "hi"}).status_code == 201
@@ -209,7 +209,7 @@ def test_the_limit_of_requests_at_once(clock: HandClock, registration: AppRegist
                 others = httpx.get(f"{github.api_url}/repos/octo/shop", trust_env=False, verify=PLAIN)
             assert refused.status_code == 403
             assert "secondary rate limit" in refused.json()["message"]
-            assert others.status_code == 200, "each caller has a hundred of his own"
+            assert others.status_code == 200, "each caller has its own hundred"
             assert all(isinstance(one.exception(), httpx.HTTPError) for one in hanging)
             assert client.get("/repos/octo/shop").status_code == 200
 

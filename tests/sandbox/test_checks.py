@@ -1,4 +1,4 @@
-"""Check runs: listed, updated, refused and shown as GitHub does it; and pull requests from a fork."""
+"""Check runs: listed, updated, refused and shown as on GitHub; and pull requests from a fork."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def sha(shop: Repository) -> str:
 
 
 def made(api: httpx.Client, sha: str, expect: int = 201, **more: Any) -> Any:
+    """Create a check run on that commit and return GitHub's JSON."""
     answer = api.post(RUNS, json={"name": "policy", "head_sha": sha, **more})
     assert answer.status_code == expect, answer.text
     return answer.json()
@@ -127,7 +128,7 @@ def test_a_fork_asks_by_a_pull_request(github: SandboxGitHub, shop: Repository, 
     number = stranger.opens_pull(shop, "stranger:better", "Better")
     stranger.pushes(fork, "README.md", "# best\n", branch="better")
     github.hooks.settle()
-    assert ear.told == ["pull_request.opened", "pull_request.synchronize"], "nobody listens at the fork"
+    assert ear.told == ["pull_request.opened", "pull_request.synchronize"], "the fork has no webhook"
     head = ear.payload("pull_request.synchronize")["pull_request"]["head"]
     assert (head["label"], head["repo"]["full_name"]) == ("stranger:better", "stranger/shop")
     readme = api.get("/repos/octo/shop/contents/README.md", params={"ref": head["sha"]})

@@ -1,4 +1,4 @@
-"""Every operation of GitHub's own API description answers, and as described."""
+"""Every operation of GitHub's API description answers, and as described."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SEGMENTS = re.compile(r"(/contents/|/git/refs?/|/commits/)([^?]+?)(/check-runs)?
 
 
 class Sent:
-    """A request as openapi-core wants to see it."""
+    """A request in the form that openapi-core validates."""
 
     def __init__(self, request: httpx.Request, base: str) -> None:
         path = request.url.path.removeprefix(httpx.URL(base).path)
-        # A template's {path} is one segment to the validator, where GitHub takes several.
+        # To the validator a template's {path} is one segment, where GitHub accepts several.
         self.path = SEGMENTS.sub(lambda m: m[1] + quote(m[2], safe="") + (m[3] or ""), path)
         self.host_url = "https://api.github.com"
         self.method = request.method.lower()
@@ -41,7 +41,7 @@ class Sent:
 
 
 class Got:
-    """A response as openapi-core wants to see it."""
+    """A response in the form that openapi-core validates."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.data = response.content
@@ -51,7 +51,7 @@ class Got:
 
 
 def mend(schema: Any) -> None:
-    """What the description does not mean as it says it.
+    """Correct, in place, what GitHub's description states differently from what GitHub sends.
 
     A nullable enum does not list null; an account is a user *and* an enterprise; a folder's list has a `type`.
     """
@@ -82,7 +82,10 @@ def openapi(description: dict[str, Any]) -> OpenAPI:
 
 
 class Checked:
-    """Calls that are held against the description, request and answer."""
+    """Client that validates each request and answer against the description.
+
+    `by` is the caller: `bot` (the installation), `app` or `mona`.
+    """
 
     def __init__(self, github: SandboxGitHub, openapi: OpenAPI, clients: dict[str, httpx.Client]) -> None:
         self.github, self.openapi, self.clients = github, openapi, clients

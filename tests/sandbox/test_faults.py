@@ -1,4 +1,4 @@
-"""Bad days on order, and a clean end on every day."""
+"""Faults on demand: broken connections and wrong answers; and a clean stop after each."""
 
 from __future__ import annotations
 

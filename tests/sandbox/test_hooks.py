@@ -1,4 +1,4 @@
-"""Webhooks: what is told, in which order, how it is signed, and how it can be disturbed."""
+"""Webhooks: which are sent, in which order, how they are signed, and how they can be disturbed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What issues, comments, labels and files do over the API."""
+"""Issues, comments, labels and files over the API."""
 
 from __future__ import annotations
 

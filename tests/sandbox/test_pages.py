@@ -1,4 +1,4 @@
-"""The pages show what is there, and nothing of what a person wrote becomes an element."""
+"""The pages show what is there, and nothing a person wrote becomes an HTML element."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ HARMLESS = frozenset(
 
 
 class Elements(HTMLParser):
-    """The elements and attributes of a text."""
+    """Collects the HTML elements of a text with their attributes."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Our webhook payloads have every field that published examples of the same event have."""
+"""Our webhook payloads have every field that all published examples of the same event have."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from app.sandbox.github.world import Repository
 
 from .conftest import Ear
 
-# Fields that only some examples have, from older or other editions of GitHub.
+# Fields of older or other editions of GitHub, which only some examples have.
 OTHER_EDITIONS = frozenset({"custom_properties", "requester", "name", "email", "stargazers", "master_branch"})
-# These hold what an app has or what was changed.
+# Fields whose keys depend on the App's permissions or on what was changed.
 FREE = frozenset({"changes", "permissions"})
 
 
 @pytest.fixture
 def examples(shared_data: Path) -> dict[str, list[dict[str, Any]]]:
-    """Published payloads by event and action."""
+    """Load the published payloads, by event and action."""
     found: dict[str, list[dict[str, Any]]] = {}
     for event in json.loads((shared_data / "webhook-examples.json").read_text()):
         for payload in event["examples"]:
@@ -60,7 +60,7 @@ def test_payloads_have_what_githubs_have(
 
 
 def _lacking(ours: dict[str, Any], theirs: list[dict[str, Any]]) -> Iterator[str]:
-    """Fields that each of their examples has and ours has not."""
+    """Yield the fields that each of the examples has and our payload lacks."""
     common = set.intersection(*(set(each) for each in theirs))
     yield from (name for name in common if name not in ours and name not in OTHER_EDITIONS)
     for name in common & set(ours):

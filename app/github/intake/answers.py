@@ -57,8 +57,8 @@ def parse_answers(body: str, policy: Policy) -> dict[str, list[HeadingAnswer]]:
     exact = parse_exact_body(form, body)
     if exact is not None:
         return {
-            key: [HeadingAnswer(asked.label, exact[key])] if exact[key] is not None else []
-            for key, asked in zip(form.keys(), form.fields, strict=True)
+            key: [HeadingAnswer(form_field.label, exact[key])] if exact[key] is not None else []
+            for key, form_field in zip(form.keys(), form.fields, strict=True)
         }
     custom_headings = {
         " ".join(words.casefold().split()): _FIELD_ALIASES.get(name, name)

@@ -18,6 +18,7 @@ from app.github.intake.wording import DAY_FIRST_HEADINGS, EXPOSURES, KINDS, OTHE
 from app.text import make_visible, replace_unstorable
 
 _LEVELS = {Level.HIGH: Severity.SEV2, Level.MEDIUM: Severity.SEV3, Level.LOW: Severity.SEV4}
+"""The severity whose words also name that level."""
 _MAX_ITEMS = 100  # names of services, or severities, that are read
 _T = TypeVar("_T", Kind, Source)
 

@@ -18,7 +18,10 @@ CLOCK_SKEW_PERIOD = timedelta(minutes=5)
 
 
 class NotATime(Exception):
-    """The text is no readable time; the message continues "'...' "."""
+    """The text is no readable time.
+
+    The message is the rest of a sentence that begins with the quoted text.
+    """
 
 
 _UNREADABLE_TIME = "is not a time I can read. What works: 2026-03-14 14:05 UTC, or 30 minutes ago"

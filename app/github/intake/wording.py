@@ -21,12 +21,12 @@ _TABLES: Final[dict[str, Any]] = yaml.load(
 )
 
 HEADINGS: Final[dict[str, str]] = {
-    words: asked for asked, rows in _TABLES["headings"].items() for row in rows.values() for words in row
+    words: name for name, rows in _TABLES["headings"].items() for row in rows.values() for words in row
 }
 """Maps a heading to the report field that it asks for."""
 HEADING_KEYWORDS: Final[list[str]] = _TABLES["inside_headings"]
 DAY_FIRST_HEADINGS: Final = frozenset(
-    words for asked in ("started_at", "detected_at") for words in _TABLES["headings"][asked]["others"]
+    words for name in ("started_at", "detected_at") for words in _TABLES["headings"][name]["others"]
 )
 """Headings whose dates have the day first: 03/11 is the third of November."""
 

@@ -46,7 +46,7 @@ def read_form(text: str) -> Form:
         labels=tuple(part.strip() for part in labels.split(",") if part.strip())
         if isinstance(labels, str)
         else tuple(label for label in map(_text, _list(labels)) if label),
-        fields=tuple(asked for asked in fields if asked is not None),
+        fields=tuple(field for field in fields if field is not None),
     )
 
 

@@ -11,7 +11,7 @@ _COMMENT_START = "<!--"
 
 
 def split_lines(body: str) -> list[str]:
-    """Split a body into lines, without byte order mark and whatever its line ends."""
+    """Split a body into lines, at line ends of any kind and without byte order mark."""
     return body.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 

@@ -42,7 +42,8 @@ def parse_exact_body(form: Form, body: str) -> dict[str, FormValue] | None:
     form_body = FormBody(form, split_lines(body))
     headings = _exact_headings(form_body)
     if headings is None or not all(
-        form_body.can_answer(place.field, place.answer_start, end) for place, end in _answer_spans(headings, form_body)
+        form_body.can_answer(candidate.field, candidate.answer_start, end)
+        for candidate, end in _answer_spans(headings, form_body)
     ):
         return None
     return _collect_answers(form, form_body, headings, is_exact=True)
@@ -55,12 +56,12 @@ def matches_form(form: Form, body: str) -> bool:
 
 def _exact_headings(form_body: FormBody) -> list[HeadingCandidate] | None:
     """Return the headings of all fields as GitHub writes them, in the form's order; None if one is missing."""
-    needed = {number for number, asked in enumerate(form_body.fields) if asked.label}
-    candidates = [place for place in form_body.candidates if place.is_exact]
-    if not needed or not needed <= {place.field for place in candidates}:
+    needed = {number for number, field in enumerate(form_body.fields) if field.label}
+    candidates = [candidate for candidate in form_body.candidates if candidate.is_exact]
+    if not needed or not needed <= {candidate.field for candidate in candidates}:
         return None
     headings = _choose_headings(form_body, candidates, strict=True)
-    return headings if needed <= {place.field for place in headings} else None
+    return headings if needed <= {candidate.field for candidate in headings} else None
 
 
 def _collect_answers(
@@ -69,9 +70,11 @@ def _collect_answers(
     keys = form.keys()
     answers: dict[str, FormValue] = dict.fromkeys(keys)
     extra: list[tuple[str, str]] = []
-    for place, end in _answer_spans(headings, form_body):
-        stop = end if is_exact else form_body.answer_end(place.field, place.answer_start, end)
-        answers[keys[place.field]] = parse_answer(form.fields[place.field], form_body.lines[place.answer_start : stop])
+    for candidate, end in _answer_spans(headings, form_body):
+        stop = end if is_exact else form_body.answer_end(candidate.field, candidate.answer_start, end)
+        answers[keys[candidate.field]] = parse_answer(
+            form.fields[candidate.field], form_body.lines[candidate.answer_start : stop]
+        )
         extra.extend((block.heading, block.text) for block in split_blocks("\n".join(form_body.lines[stop:end])))
     if len(extra) > _MAX_EXTRA_HEADINGS:
         rest = "\n\n".join(f"### {heading}\n\n{text}" for heading, text in extra[_MAX_EXTRA_HEADINGS:])
@@ -93,30 +96,30 @@ def _choose_headings(
         top = form_body.lines[form_body.nonblank_lines[0]]
         candidates = candidates if top.startswith("###") else []
     lines_by_field: dict[int, list[int]] = {}
-    for place in candidates:
-        lines_by_field.setdefault(place.field, []).append(place.line)
+    for candidate in candidates:
+        lines_by_field.setdefault(candidate.field, []).append(candidate.line)
 
-    def worth(place: HeadingCandidate, end: int, ended_by: HeadingCandidate | None) -> int:
-        stop = end if strict else form_body.answer_end(place.field, place.answer_start, end)
-        again = bisect_left(lines_by_field[place.field], end) - bisect_left(
-            lines_by_field[place.field], place.answer_start
+    def worth(candidate: HeadingCandidate, end: int, ended_by: HeadingCandidate | None) -> int:
+        stop = end if strict else form_body.answer_end(candidate.field, candidate.answer_start, end)
+        again = bisect_left(lines_by_field[candidate.field], end) - bisect_left(
+            lines_by_field[candidate.field], candidate.answer_start
         )
         seen = (
             ended_by is None
-            or _is_whole_fence(form_body, place, end)
-            or not form_body.is_hidden(place.answer_start, end)
+            or _is_whole_fence(form_body, candidate, end)
+            or not form_body.is_hidden(candidate.answer_start, end)
         )
         sure = ended_by is not None and ended_by.is_exact
-        suits = form_body.can_answer(place.field, place.answer_start, stop)
+        suits = form_body.can_answer(candidate.field, candidate.answer_start, stop)
         return 10**15 + suits * 10**12 + seen * 10**9 + sure * 10**6 - again
 
     best: list[tuple[int, int]] = []  # per candidate: score of the best assignment that ends there, and its predecessor
-    for number, place in enumerate(candidates):
-        top_worth, before = place.is_exact * 10**6 + (form_body.nonblank_lines[0] == place.line) * 10**12, -1
+    for number, candidate in enumerate(candidates):
+        top_worth, before = candidate.is_exact * 10**6 + (form_body.nonblank_lines[0] == candidate.line) * 10**12, -1
         for earlier in range(number):
             other = candidates[earlier]
-            if other.field < place.field and other.answer_start <= place.line:
-                value = best[earlier][0] + worth(other, place.line, place)
+            if other.field < candidate.field and other.answer_start <= candidate.line:
+                value = best[earlier][0] + worth(other, candidate.line, candidate)
                 if value > top_worth:
                     top_worth, before = value, earlier
         best.append((top_worth, before))
@@ -139,5 +142,5 @@ def _is_whole_fence(form_body: FormBody, heading: HeadingCandidate, end: int) ->
 
 
 def _answer_spans(headings: Sequence[HeadingCandidate], form_body: FormBody) -> Iterator[tuple[HeadingCandidate, int]]:
-    ends = [place.line for place in headings[1:]] + [len(form_body.lines)]
+    ends = [candidate.line for candidate in headings[1:]] + [len(form_body.lines)]
     return zip(headings, ends, strict=False)

@@ -16,7 +16,8 @@ _MAX_CANDIDATES = 100
 class HeadingCandidate:
     """A line that may be the heading of a field.
 
-    `answer_start` is the line after the heading; `is_exact`: GitHub may have written the heading this way.
+    `field_index` is the field's position in the form.  `answer_start` is the line after the heading; `is_exact`: GitHub
+    may have written the heading this way.
     """
 
     line: int
@@ -40,10 +41,12 @@ class FormBody:
     def _find_candidates(self) -> list[HeadingCandidate]:
         exact: dict[str, list[int]] = {}
         similar: dict[str, list[int]] = {}
-        for number, asked in enumerate(self.fields):
-            first, *_ = asked.label.split("\n")
+        for number, form_field in enumerate(self.fields):
+            first, *_ = form_field.label.split("\n")
             exact.setdefault(first.strip(), []).append(number)
-            for name in {_normalize_label(first)} if first else {"", "none", "null", _normalize_label(asked.id or "")}:
+            for name in (
+                {_normalize_label(first)} if first else {"", "none", "null", _normalize_label(form_field.id or "")}
+            ):
                 similar.setdefault(name, []).append(number)
         fields_of: dict[str, list[int]] = {}
         candidates: list[HeadingCandidate] = []
@@ -76,16 +79,16 @@ class FormBody:
             return candidates
         keep = max(1, _MAX_CANDIDATES // (2 * len(self.fields)))
         each: dict[int, list[HeadingCandidate]] = {}
-        for place in candidates:
-            each.setdefault(place.field, []).append(place)
-        limited = {place for found in each.values() for place in (*found[:keep], *found[-keep:])}
-        return sorted(limited, key=lambda place: (place.line, place.field))
+        for candidate in candidates:
+            each.setdefault(candidate.field, []).append(candidate)
+        limited = {candidate for found in each.values() for candidate in (*found[:keep], *found[-keep:])}
+        return sorted(limited, key=lambda candidate: (candidate.line, candidate.field))
 
     def loose_candidates(self) -> list[HeadingCandidate]:
         """Return the candidates outside of fences and comments, for a body that is not as GitHub writes it."""
         # A fence or comment that is never closed hides nothing.
         hidden = [span for span in hidden_spans(self.fence_lines) if span[1] < len(self.lines)]
-        return [place for place in self.candidates if not is_within(hidden, place.line)]
+        return [candidate for candidate in self.candidates if not is_within(hidden, candidate.line)]
 
     def is_hidden(self, start: int, line: int) -> bool:
         """Return True if `line` is in a fence or comment that begins at `start` or later.
@@ -103,8 +106,8 @@ class FormBody:
 
     def answer_end(self, field: int, start: int, end: int) -> int:
         """Return the line at which the answer ends: the first heading below it, if it cannot contain one."""
-        asked = self.fields[field]
-        if asked.kind == "textarea":
+        form_field = self.fields[field]
+        if form_field.kind == "textarea":
             return end
         first = bisect_left(self.nonblank_lines, start)
         for number in self.nonblank_lines[first : first + 200]:
@@ -119,24 +122,24 @@ class FormBody:
 
         The lines are those from `start` up to `end`, which is excluded.
         """
-        asked = self.fields[field]
+        form_field = self.fields[field]
         first, last = bisect_left(self.nonblank_lines, start), bisect_left(self.nonblank_lines, end)
         count = last - first
         if count == 0:
-            return asked.kind == "checkboxes" and not asked.options
+            return form_field.kind == "checkboxes" and not form_field.options
         head, foot = self.lines[self.nonblank_lines[first]], self.lines[self.nonblank_lines[last - 1]]
         if count == 1 and head.strip() == NO_RESPONSE:
             return True
-        match asked.kind:
+        match form_field.kind:
             case "input":
                 return count == 1
             case "dropdown":
-                return count == 1 and match_options(asked, head.strip()) is not False
+                return count == 1 and match_options(form_field, head.strip()) is not False
             case "checkboxes":
                 boxes = bisect_left(self.checkbox_lines, end) - bisect_left(self.checkbox_lines, start)
-                return boxes == count or (boxes > 0 and any("\n" in option for option in asked.options))
+                return boxes == count or (boxes > 0 and any("\n" in option for option in form_field.options))
             case _:
-                return not asked.render or (count >= 2 and is_fence_pair(head, foot))
+                return not form_field.render or (count >= 2 and is_fence_pair(head, foot))
 
 
 def _normalize_label(label: str) -> str:

@@ -1,8 +1,8 @@
 """Limit how many unconfirmed reports may notify people (M30): 200 reports must not page 200 times.
 
 A single report is trusted, regardless of its author: its page is sent at once.  When a repository has many reports that
-no user with triage rights has confirmed, the first ones page and one digest comment lists all others.  Rights are those
-of GitHub's permission endpoint.
+no user with triage rights has confirmed, the first ones page and one digest comment lists all others.  Rights are the
+role that GitHub's permission endpoint reports.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def admit_or_throttle(
     """Return if the incident may notify people, else raise Throttled: too many unconfirmed reports did lately.
 
     `key` is that of the first notice.  Permissions are looked up only when another unconfirmed incident is close in
-    time.  If GitHub does not tell them, the incident is admitted: one page too many is better than an incident that is
-    never noticed.
+    time.  If GitHub does not return them, the incident is admitted: one page too many is better than an incident that
+    is never noticed.
     """
     if noise_limits.is_confirmed(incident) or not incident.opened_by:
         return
@@ -104,7 +104,7 @@ def _is_confirmed_now(db: Db, incident_key: IncidentKey) -> bool:
 
 
 def _has_rights(ctx: WorkerContext, tracker: Tracker, incident_key: IncidentKey, login: str, now: datetime) -> bool:
-    """Return True if that user may use commands, or if GitHub does not tell."""
+    """Return True if that user may use commands, or if GitHub does not return the permission."""
     try:
         return ctx.permissions.get_role(tracker, incident_key.repo_id, login, now, fail_fast=True) >= RESPONDER
     except DeliveryFailed:
@@ -171,7 +171,7 @@ def record_posted_digest(ctx: WorkerContext, current: unconfirmed_reports.Unconf
 def _queue_digest(
     db: Db, incident_key: IncidentKey, recent: list[noise_limits.UnconfirmedReport], now: datetime
 ) -> None:
-    """Queue an update of the current digest, or start one on the issue that notified people last."""
+    """Queue an update of the current digest, or start a new one on the incident that notified people last."""
     current = unconfirmed_reports.load_digest(db, incident_key.repo_id)
     if current is None or current.started_at <= now - noise_limits.UNCONFIRMED_PERIOD:
         notifications = [(each.notified_at, each.number) for each in recent if each.notified_at is not None]

@@ -12,8 +12,9 @@ from app.store import retention
 from app.worker.context import WorkerContext
 
 MIN_RETENTION_PERIOD = timedelta(days=7)
-"""Deliveries are kept at least this long, whatever a policy says, so that none is processed twice (reliability, row
-3).
+"""Deliveries are kept at least this long, whatever a policy says.
+
+So none is processed twice (reliability, row 3).
 """
 
 _DEFAULT_RETENTION = Retention().deliveries

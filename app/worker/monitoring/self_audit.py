@@ -20,8 +20,7 @@ from app.core.policy import Policy
 from app.ports import DeliveryFailed, IncidentKey
 from app.rate_limit import APP
 from app.safe_http import SafeHttpClient
-from app.store import audit as watching
-from app.store import comment_log, incidents, outbox, rate_limits, sync_state
+from app.store import audit, comment_log, incidents, outbox, rate_limits, sync_state
 from app.store.audit import AuditFinding, HealthFigures
 from app.worker.context import WorkerContext
 from app.worker.monitoring.gauges import OLDEST_ALARM
@@ -31,11 +30,11 @@ from app.worker.pipeline.board_warnings import OVERDUE_FINDING
 log = structlog.get_logger()
 
 WORKER_SILENCE_TIMEOUT = timedelta(seconds=20)
-"""A worker without a heartbeat for this long is not working: it writes one every three seconds (G1)."""
+"""Silence after which no worker counts as running: each sends a heartbeat every three seconds (G1)."""
 STALLED_AGE = timedelta(minutes=5)
-"""A delivery or job that has been waiting for this long is not being processed."""
+"""Age after which a waiting delivery or job counts as not being processed."""
 OVERDUE_ALARM_AGE = timedelta(seconds=60)
-"""An alarm that is this late should have fired (G3)."""
+"""Time after its due time at which an alarm should have fired (G3)."""
 MIN_BUDGET_FRACTION = 0.2
 """The part of GitHub's hourly rate limit that is reserved for urgent calls, from 0 to 1."""
 
@@ -70,12 +69,12 @@ def readiness_problems(ctx: WorkerContext) -> list[str]:
     now = ctx.clock()
     with ctx.database.transaction() as db:
         found, newer, budgets = (
-            watching.load_health_figures(db, now),
-            watching.is_schema_newer(db),
+            audit.load_health_figures(db, now),
+            audit.is_schema_newer(db),
             rate_limits.load_remaining_fractions(db, now),
         )
     reasons = [
-        concern.message for concern in (*_worker_findings(found), *_inbox_findings(found), *_budget_findings(budgets))
+        finding.message for finding in (*_worker_findings(found), *_inbox_findings(found), *_budget_findings(budgets))
     ]
     if found.max_alarm_delay > OVERDUE_ALARM_AGE:
         reasons.append(f"an alarm is {_format_duration(found.max_alarm_delay)} late")
@@ -89,7 +88,7 @@ def update_gauges(ctx: WorkerContext) -> None:
     now = ctx.clock()
     try:
         with ctx.database.transaction() as db:
-            found, findings = watching.load_health_figures(db, now), watching.load_findings(db)
+            found, findings = audit.load_health_figures(db, now), audit.load_findings(db)
         update_rate_limit_gauges(ctx, now)
     except psycopg.Error:
         DATABASE_UP.set(0)
@@ -112,23 +111,23 @@ def run_audit(ctx: WorkerContext) -> list[AuditFinding]:
     Due alarms are computed from each incident, not read from the stored alarms alone: a stored alarm may be lost.
     """
     now = ctx.clock()
-    found = {concern.name: concern for concern in _collect_findings(ctx, now)}
+    found = {finding.name: finding for finding in _collect_findings(ctx, now)}
     with ctx.database.transaction() as db:
-        new, resolved = watching.sync_findings(db, found, now)
-        for concern in (*new, *resolved):
-            if concern.name == OVERDUE_FINDING:
-                for incident_key in concern.incident_keys[:_MAX_BOARDS]:
+        new, resolved = audit.sync_findings(db, found, now)
+        for finding in (*new, *resolved):
+            if finding.name == OVERDUE_FINDING:
+                for incident_key in finding.incident_keys[:_MAX_BOARDS]:
                     outbox.add_effects(db, incident_key, (ShowBoard(),), now)
-    for concern in new:
-        AUDIT_ALARMS.labels(concern.name).inc()
+    for finding in new:
+        AUDIT_ALARMS.labels(finding.name).inc()
         log.error(
             "alarm",
-            name=concern.name,
-            reason=concern.message,
-            about=[str(incident_key) for incident_key in concern.incident_keys[:20]],
+            name=finding.name,
+            reason=finding.message,
+            about=[str(incident_key) for incident_key in finding.incident_keys[:20]],
         )
-    for concern in resolved:
-        log.info("alarm over", name=concern.name)
+    for finding in resolved:
+        log.info("alarm over", name=finding.name)
     AUDIT_TIMESTAMP_SECONDS.set(now.timestamp())
     return list(found.values())
 
@@ -154,7 +153,7 @@ class AuditLoop:
         self._http_client = http_client or SafeHttpClient()
         self._interval_seconds = interval_seconds
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="self-audit", daemon=True)
 
     def start(self) -> AuditLoop:
         """Start the audit in a background thread."""
@@ -172,9 +171,9 @@ class AuditLoop:
         found = run_audit(self._ctx)
         self._enqueue(
             incident_key
-            for concern in found
-            if concern.name == OVERDUE_FINDING
-            for incident_key in concern.incident_keys
+            for finding in found
+            if finding.name == OVERDUE_FINDING
+            for incident_key in finding.incident_keys
         )
         if found:
             HEARTBEATS.labels("withheld").inc()
@@ -204,9 +203,9 @@ class AuditLoop:
 
 def _collect_findings(ctx: WorkerContext, now: datetime) -> Iterable[AuditFinding]:
     with ctx.database.transaction() as db:
-        found, stuck = watching.load_health_figures(db, now), watching.list_stuck_jobs(db, now - STALLED_AGE)
+        found, stuck = audit.load_health_figures(db, now), audit.list_stuck_jobs(db, now - STALLED_AGE)
         dead, limited, budgets = (
-            watching.list_dead_incident_keys(db),
+            audit.list_dead_incident_keys(db),
             comment_log.list_limited_incident_keys(db, now),
             rate_limits.load_remaining_fractions(db, now),
         )
@@ -270,7 +269,7 @@ def _list_overdue_incidents(ctx: WorkerContext, now: datetime) -> Iterable[Incid
     policies: dict[int, Policy | None] = {}
     with ctx.database.transaction() as db:
         overdue = dict.fromkeys(incidents.list_due_incident_keys(db, now - OVERDUE_ALARM_AGE))
-        incident_keys = list(watching.iterate_open_incidents(db))
+        incident_keys = list(audit.iterate_open_incidents(db))
     yield from overdue
     for incident_key, incident in incident_keys:
         if incident_key in overdue:

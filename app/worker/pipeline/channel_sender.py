@@ -1,7 +1,7 @@
 """Sends channel messages, independently of everything that calls GitHub.
 
-Channels keep working during a GitHub outage; a slow channel delays only itself.  The one question put to GitHub is that
-for the permissions of the author of an unconfirmed report (M30); if GitHub does not answer, the message is sent.
+Channels keep working during a GitHub outage; a slow channel delays only itself.  GitHub is asked only for the
+permissions of an unconfirmed report's author (M30); if it does not answer, the message is sent.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ log = structlog.get_logger()
 class ChannelSender:
     """Sends the channel messages of all incidents.
 
-    `poll_interval`: seconds between two polls.  `concurrency`: how many messages are sent at a time.
+    `poll_interval_seconds`: time between two polls.  `concurrency`: how many messages are sent at a time.
     """
 
     def __init__(self, ctx: WorkerContext, *, poll_interval: float = 0.25, concurrency: int = 24) -> None:
@@ -62,7 +62,7 @@ class ChannelSender:
         self._lock = threading.Lock()
         self._slot_freed = threading.Event()
         self._idle = True
-        """True if the last claim found nothing; then a cheap query precedes the next claim."""
+        """True if the last claim found nothing; the next claim is then preceded by a cheap query."""
 
     def run(self, stop: threading.Event) -> None:
         """Send messages until `stop` is set; messages being sent then are finished."""
@@ -117,9 +117,9 @@ def send_message(ctx: WorkerContext, sending: ClaimedMessage) -> None:
     """Send one claimed message and store the outcome."""
     try:
         channel = _find_channel(ctx, sending)
-    except Throttled as held:
+    except Throttled as throttled:
         with ctx.database.single_statement() as db:
-            channel_outbox.defer_message(db, sending, held.until, held.reason)
+            channel_outbox.defer_message(db, sending, throttled.until, throttled.reason)
         return
     if channel is None:
         with ctx.database.single_statement() as db:

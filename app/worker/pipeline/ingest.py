@@ -40,7 +40,7 @@ class _ParsedDelivery:
 
     `is_incident`: the payload shows that its issue is an incident.
     `problem`: why the delivery cannot be parsed; empty if it can.
-    `is_opening`: it shows the issue as it was opened.
+    `is_opening`: it is the delivery of the issue's creation, so it holds the original report.
     """
 
     delivery: Delivery
@@ -54,7 +54,7 @@ class _ParsedDelivery:
 def process_incident(ctx: WorkerContext, incident_key: IncidentKey) -> bool:
     """Process the pending deliveries and due alarms of an incident and write the resulting effects to the outbox.
 
-    The key may also be that of a pull request or of the pushes of a repository; then the policy they bring is checked.
+    The key may also be that of a pull request or of the pushes to a repository; then their policy change is checked.
     False if some deliveries have to wait because GitHub cannot be asked for permissions now.
     """
     now = ctx.clock()
@@ -76,8 +76,8 @@ def process_incident(ctx: WorkerContext, incident_key: IncidentKey) -> bool:
         log.exception("batch failed, deliveries are processed one by one", incident=str(incident_key))
         if not parsed:
             raise
-        for reading in parsed:
-            _apply_one(ctx, incident_key, reading, active, now)
+        for each in parsed:
+            _apply_one(ctx, incident_key, each, active, now)
     return len(parsed) == len(waiting)
 
 
@@ -94,10 +94,10 @@ def _apply_deliveries(
             ctx.failpoints.reach("timer_fired_before_commit")
         if before is None and after is not None:
             inbox.requeue_no_incident_deliveries(db, incident_key)
-        for reading in parsed:
-            if reading.problem:
-                dead_letter_delivery(db, reading.delivery, reading.problem)
-        if processed := [reading.delivery for reading in parsed if not reading.problem]:
+        for each in parsed:
+            if each.problem:
+                dead_letter_delivery(db, each.delivery, each.problem)
+        if processed := [each.delivery for each in parsed if not each.problem]:
             inbox.mark_processed(db, processed, no_incident=after is None)
         ctx.failpoints.reach("before_commit")
     ctx.failpoints.reach("after_commit")
@@ -176,25 +176,25 @@ def _apply_parsed(
     now: datetime,
 ) -> StoredIncident | None:
     # Deliveries before the opening are kept if the issue is an incident: the opening is still to come.
-    if stored is None and not any(reading.is_incident or _is_opening(reading) for reading in parsed):
+    if stored is None and not any(each.is_incident or _is_opening(each) for each in parsed):
         return None
-    touched = [reading.change for reading in parsed if isinstance(reading.change, OwnCommentChanged)]
-    if stored is not None and any(touch.comment_id == stored.board_id for touch in touched):
-        if any(touch.deleted and touch.comment_id == stored.board_id for touch in touched):
+    own_comment_changes = [each.change for each in parsed if isinstance(each.change, OwnCommentChanged)]
+    if stored is not None and any(change.comment_id == stored.board_id for change in own_comment_changes):
+        if any(change.deleted and change.comment_id == stored.board_id for change in own_comment_changes):
             incidents.record_board(db, incident_key, None, "")
             stored = replace(stored, board_id=None, board_url="")
         outbox.add_effects(db, incident_key, (ShowBoard(),), now)
     replay_all = stored is not None and any(
-        _restore_original_report(db, incident_key, reading) for reading in parsed if reading.is_opening
+        _restore_original_report(db, incident_key, each) for each in parsed if each.is_opening
     )
-    events = (reading.change for reading in parsed if isinstance(reading.change, TimedEvent))
+    events = (each.change for each in parsed if isinstance(each.change, TimedEvent))
     stored = apply_events(db, incident_key, stored, events, active, now, replay_all=replay_all)
     if stored is not None:
         compare_labels(
             db,
             incident_key,
             stored,
-            [reading.labels_seen for reading in parsed if reading.labels_seen],
+            [each.labels_seen for each in parsed if each.labels_seen],
             active.policy,
             now,
         )
@@ -203,7 +203,7 @@ def _apply_parsed(
 
 
 def _restore_original_report(db: Db, incident_key: IncidentKey, parsed: _ParsedDelivery) -> bool:
-    """Replace a logged opening that came from a later look at the issue by the original report.
+    """Replace a logged opening that was built from a later state of the issue by the original report.
 
     True if the log changed.
     """

@@ -249,10 +249,10 @@ def _relay_batch(
     ctx.failpoints.reach("before_post")
     try:
         urls = _execute_batch(work, items)
-    except Deferred as yet:
-        return _defer_batch(ctx, items, yet)
-    except Throttled as until:
-        comment_limit.defer_throttled(ctx, items, until)
+    except Deferred as deferred:
+        return _defer_batch(ctx, items, deferred)
+    except Throttled as throttled:
+        comment_limit.defer_throttled(ctx, items, throttled)
         return True
     except DeliveryFailed as failed:
         return _handle_failure(ctx, incident_key, items, failed)
@@ -317,7 +317,7 @@ def _post_notices(work: _RelayContext, items: Sequence[OutboxItem]) -> Mapping[s
     )
     if not any(
         isinstance(effect, PolicyFaultNotice) for effect in waiting.values()
-    ):  # no user reported the policy fault
+    ):  # a policy fault is no user's report, so it is never throttled
         unconfirmed_reports.admit_or_throttle(
             work.ctx, work.tracker, work.incident_key, work.incident, next(iter(waiting))
         )

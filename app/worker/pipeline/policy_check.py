@@ -146,9 +146,9 @@ def _build_push_check(
 
 
 def with_known_shifts(new: Policy, old: Policy) -> Policy:
-    """Copy the shifts of feeds that the old policy names too into the new policy.
+    """Copy the shifts of the feeds that both policies name from the old policy into the new one.
 
-    The feeds that are new to it are read after the merge.
+    Feeds that only the new policy names are read after the merge.
     """
     known = {
         name: replace(rotation, shifts=old.rotations[name].shifts)

@@ -59,28 +59,28 @@ def _route(db: Db, deliveries: Iterable[Delivery]) -> list[IncidentKey]:
     """Route these deliveries and return the incidents to process."""
     routes = list(_parse_routes(db, deliveries))
     known_labels = incidents.load_fresh_labels(
-        db, {address.incident_key for _, address in routes if address.incident_key and address.labels_seen}
+        db, {route.incident_key for _, route in routes if route.incident_key and route.labels_seen}
     )
-    repository_ids = {address.repository.id for _, address in routes if address.repository is not None}
+    repository_ids = {route.repository.id for _, route in routes if route.repository is not None}
     known_repositories = {one.id: one for one in incidents.list_repositories(db, repository_ids)}
     to_process, redundant = list[IncidentKey](), list[tuple[Delivery, IncidentKey]]()
     informative = list[tuple[Delivery, IncidentKey]]()
-    for delivery, address in routes:
-        if address.repository is not None:
-            if known_repositories.get(address.repository.id) != address.repository:
-                incidents.save_repository(db, address.repository)
-                known_repositories[address.repository.id] = address.repository
-            if address.may_change_policy:
-                to_process += _invalidate_policy(db, address.repository)
-        if address.installation_change is not None:
-            uninstall.record_installation_change(db, address.installation_change, delivery.received_at)
-        if address.incident_key is not None:
+    for delivery, route in routes:
+        if route.repository is not None:
+            if known_repositories.get(route.repository.id) != route.repository:
+                incidents.save_repository(db, route.repository)
+                known_repositories[route.repository.id] = route.repository
+            if route.may_change_policy:
+                to_process += _invalidate_policy(db, route.repository)
+        if route.installation_change is not None:
+            uninstall.record_installation_change(db, route.installation_change, delivery.received_at)
+        if route.incident_key is not None:
             bucket = (
-                redundant if _is_redundant(address.labels_seen, known_labels.get(address.incident_key)) else informative
+                redundant if _is_redundant(route.labels_seen, known_labels.get(route.incident_key)) else informative
             )
-            bucket.append((delivery, address.incident_key))
+            bucket.append((delivery, route.incident_key))
             continue
-        inbox.ignore_delivery(db, delivery, address.repository.id if address.repository else None)
+        inbox.ignore_delivery(db, delivery, route.repository.id if route.repository else None)
         if delivery.event in inbound.INSTALLATION_EVENTS:
             inbox.clear_body(db, delivery)
     inbox.route_to_incidents(db, informative)

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 def record_installation_change(db: Db, change: InstallationChange, now: datetime) -> None:
     """Record that the app was uninstalled from repositories or installed on them.
 
-    News of an installation may be outdated, so GitHub is asked at the next opportunity.
+    A delivery about an installation may be outdated, so it only makes the check of a repository due, which asks GitHub.
     """
     for repo_id in change.added:
         uninstalled.postpone_check(db, repo_id, now)

@@ -60,7 +60,7 @@ def catch_up_repository(
     """Apply what happened in the repository since then, open incidents first.
 
     Incidents declared before `tracked_from` are ignored: they are older than our first delivery.  Raises DeliveryFailed
-    when GitHub does not answer; what was applied by then stays.
+    when GitHub does not answer; what was applied before that is kept.
     """
     tracker, result, fetched_at = ctx.tracker(repository), CatchUp(), ctx.clock()
     with ctx.database.transaction() as db:
@@ -233,7 +233,7 @@ def sync_issue(
 def end_unavailable_incident(
     ctx: WorkerContext, repository: Repository, active_policy: ActivePolicy, incident_key: IncidentKey
 ) -> None:
-    """End the incident without notices, because its issue does not exist any more."""
+    """End the incident without notices, because its issue no longer exists."""
     now = ctx.clock()
     with ctx.database.transaction() as db:
         event = TimedEvent(now, IssueUnavailable(key="left/gone", reason="gone"))

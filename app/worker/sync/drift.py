@@ -30,9 +30,9 @@ from app.worker.sync import catch_up
 _INCIDENTS_PER_SAMPLE = 100
 """One of this many open incidents is compared in full each time, at least one per repository."""
 _MAX_REPLAYED_INCIDENTS = 1000
-"""This many are replayed from their logs each time, which needs no call to GitHub."""
+"""Number of incidents replayed from their logs in each comparison, which needs no call to GitHub."""
 _SETTLED_AGE = timedelta(minutes=2)
-"""Changes younger than this may still be on their way to us."""
+"""Age below which a change of an issue may not have reached us yet."""
 
 DRIFT_TOTAL = Counter("muster_drift", "Differences between GitHub and the store that were repaired", ["kind"])
 
@@ -43,7 +43,8 @@ log = structlog.get_logger()
 class DriftFinding:
     """One difference between an incident and GitHub.
 
-    `kind`: labels, state, missing, gone, alarms, events, stored or board.
+    `kind`: `labels`, `state` (open or closed), `missing` (not stored), `gone` (issue unavailable), `alarms`, `events`
+    (missing in the log), `stored` (differs from a replay of its log) or `board` (comment missing).
     """
 
     repo: str

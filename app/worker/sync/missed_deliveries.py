@@ -22,14 +22,14 @@ from app.worker.context import WorkerContext
 DELIVERY_LIST_PERIOD = timedelta(hours=72)
 """How long GitHub keeps deliveries in its list."""
 _OVERLAP_PERIOD = timedelta(minutes=2)
-"""How far an incremental scan reaches beyond the previous one: attempts are listed shortly after they were made.
+"""How far an incremental scan reaches back beyond the previous one: GitHub lists an attempt shortly after it.
 
-Whatever is listed even later is found by the hourly scan of the whole list.
+An attempt that is listed later is found by the hourly scan of the whole list.
 """
 IN_TRANSIT_AGE = timedelta(seconds=15)
 """A delivery younger than this may still be arriving at the web receiver: GitHub gives up after 10 seconds."""
 _MAX_SMALL_SCAN_DELIVERIES = 20
-"""Above this many missed deliveries, a scan leaves part of the App's rate limit to other calls."""
+"""Number of missed deliveries above which a scan leaves part of the App's rate limit to other calls."""
 
 MISSED_TOTAL = Counter("muster_missed_total", "Missed deliveries and issue events that reconciliation found", ["found"])
 
@@ -75,7 +75,7 @@ def fetch_missed_deliveries(
 ) -> DeliveryScan:
     """Store every delivery that we do not have in the inbox, oldest first.
 
-    Raises DeliveryFailed when GitHub does not answer; what is in the inbox by then stays there.
+    Raises DeliveryFailed when GitHub does not answer; what was stored before that is kept.
     """
     scan = _scan_delivery_list(ctx, deliveries, options, report_progress)
     scan.missed = len(scan.missing)

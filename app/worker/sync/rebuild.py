@@ -34,9 +34,9 @@ not deferred.  GitHub does not show which case it was.
 def rebuild_incident(ctx: WorkerContext, repository: Repository, number: int, *, only_if_missing: bool = False) -> str:
     """Restore one incident and return its id; empty if the issue is no incident.
 
-    `only_if_missing`: do nothing if it is stored by now, even if another process was faster.  Notices found on GitHub
-    count as posted; the others are queued in the outbox again.  Raises DeliveryFailed, and NotFound when the issue is
-    unavailable; then nothing is changed.
+    `only_if_missing`: do nothing if it is stored already, even if another process stored it meanwhile.  Notices found
+    on GitHub count as posted; the others are queued in the outbox again.  Raises DeliveryFailed, and NotFound when the
+    issue is unavailable; then nothing is changed.
     """
     incident_key, tracker, now = IncidentKey(repository.id, number), ctx.tracker(repository), ctx.clock()
     active_policy = ctx.policies.load(ctx.database, tracker, repository, now)

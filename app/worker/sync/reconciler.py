@@ -32,7 +32,7 @@ from app.worker.sync.drift import DriftReport
 from app.worker.sync.missed_deliveries import DeliveryScan, ScanOptions
 
 DELIVERY_SCAN_INTERVAL = timedelta(seconds=60)
-"""Interval between scans of the newest page of the delivery list, if the web receiver takes deliveries."""
+"""Interval between scans of the newest page of the delivery list, while the web receiver gets deliveries too."""
 _FULL_SCAN_INTERVAL = timedelta(hours=1)
 _DRIFT_INTERVAL = timedelta(hours=1)
 _ABSENCE_PERIOD = timedelta(minutes=5)
@@ -90,8 +90,8 @@ class ReconcileReport:
 class Reconciler:
     """Runs the comparisons with GitHub that are due.
 
-    `scan_interval` is the time between two scans of the newest deliveries.  `pull`: deliveries come from GitHub's list
-    only, so recent ones need not be left to the web receiver.
+    `scan_interval` is the time between two scans of the newest deliveries.  `pull`: GitHub's list is the only source of
+    deliveries, so recent ones need not be left to the web receiver.
     """
 
     def __init__(

@@ -72,7 +72,7 @@ class Address:
     port: int
 
     @property
-    def redacted(self) -> str:
+    def redacted_url(self) -> str:
         """The address without path and query, which are often secrets."""
         return f"{self.scheme}://{self.host}/…"
 

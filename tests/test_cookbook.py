@@ -31,7 +31,7 @@ from app.policy_file import read_policy
 
 PAGE = Path(__file__).parents[1] / "docs" / "cookbook.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-TOLD = frozenset({"page", "announce", "escalate", "remind", "do", "ask", "breach"})
+NOTIFYING_KINDS = frozenset({"page", "announce", "escalate", "remind", "do", "ask", "breach"})
 """Kinds of rows that notify people, beside warnings."""
 
 
@@ -53,7 +53,7 @@ class Recipe:
         *org, own = self.files
         return read_policy(own, org=org[0] if org else None)
 
-    def typed(self, folder: Path) -> list[str]:
+    def arguments_in(self, folder: Path) -> list[str]:
         """Write the recipe's files into that folder, and return the command's arguments with their paths."""
         places = {".github/incidents.yml": folder / "incidents.yml", "org.yml": folder / "org.yml"}
         for path, text in zip(places.values(), reversed(self.files), strict=False):
@@ -77,15 +77,15 @@ def recipes() -> Iterator[Recipe]:
         )
 
 
-def run(*words: str) -> str:
+def run_policy_command(*words: str) -> str:
     """Return what `muster policy` prints; it uses neither a clock nor GitHub."""
     out, err = StringIO(), StringIO()
-    outside = policy_commands.PolicyCommandContext(out, err, _nothing, _nothing)
-    assert (policy_commands.main(words, _nothing, outside), err.getvalue()) == (0, "")
+    context = policy_commands.PolicyCommandContext(out, err, _fail_if_called, _fail_if_called)
+    assert (policy_commands.main(words, _fail_if_called, context), err.getvalue()) == (0, "")
     return out.getvalue()
 
 
-def _nothing(*_: object) -> NoReturn:
+def _fail_if_called(*_: object) -> NoReturn:
     raise AssertionError("a simulation needs nothing from outside")
 
 
@@ -144,7 +144,7 @@ NIGHTS = {
 @pytest.mark.parametrize("title", RECIPES)
 def test_the_page_shows_what_is_printed(title: str, tmp_path: Path) -> None:
     recipe = RECIPES[title]
-    printed = run(*recipe.typed(tmp_path))
+    printed = run_policy_command(*recipe.arguments_in(tmp_path))
     if os.environ.get("MUSTER_UPDATE_GOLDEN"):
         text, shown = PAGE.read_text("utf-8"), f"$ {recipe.command}\n{recipe.printed}```"
         PAGE.write_text(text.replace(shown, f"$ {recipe.command}\n{printed}```"), "utf-8")
@@ -154,20 +154,20 @@ def test_the_page_shows_what_is_printed(title: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("title", RECIPES)
 def test_who_is_told_when(title: str, tmp_path: Path) -> None:
-    rows = json.loads(run(*RECIPES[title].typed(tmp_path), "--json"))
-    told = [
+    rows = json.loads(run_policy_command(*RECIPES[title].arguments_in(tmp_path), "--json"))
+    notified = [
         f"+{row['offset_s'] // 60}m {row['kind']} {' '.join(row['to'])}"
         for row in rows
-        if row["kind"] in TOLD and row["to"]
+        if row["kind"] in NOTIFYING_KINDS and row["to"]
     ]
-    assert sorted(told) == sorted(line.strip() for line in NIGHTS[title].splitlines() if line.strip())
+    assert sorted(notified) == sorted(line.strip() for line in NIGHTS[title].splitlines() if line.strip())
 
 
 @pytest.mark.parametrize("title", RECIPES)
 def test_each_policy_passes_the_check(title: str, tmp_path: Path) -> None:
-    _, file, *rest = RECIPES[title].typed(tmp_path)
+    _, file, *rest = RECIPES[title].arguments_in(tmp_path)
     org = rest[:2] if "--org" in rest else []
-    assert run("check", file, *org) == ""
+    assert run_policy_command("check", file, *org) == ""
 
 
 def test_the_page_has_six_recipes_and_each_has_its_place_in_the_contents() -> None:
@@ -182,37 +182,37 @@ def test_the_page_has_six_recipes_and_each_has_its_place_in_the_contents() -> No
 # What the page's texts say beside the simulations.
 
 
-def at(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def primary(policy: Policy, moment: str) -> str:
-    return people_on_call(policy.rotations["on-call"], at(moment))[0]
+def primary_on_call(policy: Policy, moment: str) -> str:
+    return people_on_call(policy.rotations["on-call"], parse_time(moment))[0]
 
 
 def test_a_team_of_four_hands_over_on_monday_at_ten_and_kai_covers_christmas() -> None:
     policy = FOUR.policy
-    assert primary(policy, "2026-03-02T09:59+01:00") == "ada"
-    assert primary(policy, "2026-03-02T10:00+01:00") == "mona"
-    assert primary(policy, "2026-03-30T10:00+02:00") == "mona", "the clocks went forward the night before"
-    assert primary(policy, "2026-12-24T09:59+01:00") == "grace"
-    assert primary(policy, "2026-12-24T10:00+01:00") == "kai"
-    assert primary(policy, "2026-12-27T10:00+01:00") == "grace"
+    assert primary_on_call(policy, "2026-03-02T09:59+01:00") == "ada"
+    assert primary_on_call(policy, "2026-03-02T10:00+01:00") == "mona"
+    assert primary_on_call(policy, "2026-03-30T10:00+02:00") == "mona", "the clocks went forward the night before"
+    assert primary_on_call(policy, "2026-12-24T09:59+01:00") == "grace"
+    assert primary_on_call(policy, "2026-12-24T10:00+01:00") == "kai"
+    assert primary_on_call(policy, "2026-12-27T10:00+01:00") == "grace"
 
 
 def test_the_office_counts_its_own_hours_and_only_a_sev1_counts_all() -> None:
     policy = OFFICE.policy
-    friday = at("2027-03-05T16:30+01:00")
-    ends = {
+    friday = parse_time("2027-03-05T16:30+01:00")
+    due_times = {
         severity: due_time(friday, respond, policy.calendars)
         for severity, targets in policy.targets.items()
         if (respond := targets.respond)
     }
-    assert ends == {
-        Severity.SEV1: at("2027-03-05T16:45+01:00"),
-        Severity.SEV2: at("2027-03-09T09:30+01:00"),
-        Severity.SEV3: at("2027-03-09T12:30+01:00"),
-        Severity.SEV4: at("2027-03-09T16:30+01:00"),
+    assert due_times == {
+        Severity.SEV1: parse_time("2027-03-05T16:45+01:00"),
+        Severity.SEV2: parse_time("2027-03-09T09:30+01:00"),
+        Severity.SEV3: parse_time("2027-03-09T12:30+01:00"),
+        Severity.SEV4: parse_time("2027-03-09T16:30+01:00"),
     }
     assert [severity for severity, steps in policy.ladders.items() if steps] == [Severity.SEV1]
 
@@ -221,33 +221,33 @@ def test_the_office_counts_its_own_hours_and_only_a_sev1_counts_all() -> None:
 def test_the_sun_finds_somebody_awake_at_every_hour(day: str) -> None:
     rotation = SUN.policy.rotations["on-call"]
     zones = {"chloe": "Australia/Sydney", "emre": "Europe/Berlin", "carlos": "America/New_York"}
-    beside = {"chloe": "liam", "emre": "nina", "carlos": "joan"}
-    begins = at(f"{day}T00:00+00:00")
+    secondary_of = {"chloe": "liam", "emre": "nina", "carlos": "joan"}
+    midnight = parse_time(f"{day}T00:00+00:00")
     for hour in range(24):
-        moment = begins + timedelta(hours=hour)
+        moment = midnight + timedelta(hours=hour)
         first, second = people_on_call(rotation, moment)
-        assert second == beside[first]
+        assert second == secondary_of[first]
         assert 6 <= moment.astimezone(ZoneInfo(zones[first])).hour < 19, (moment, first)
 
 
 def test_the_team_keeps_what_the_organisation_says() -> None:
     org, own = ORGANISATION.files
     policy = read_policy(own, org=org)
-    assert _clocks(policy, Severity.SEV1) == "5m 15m 15m 2h"
-    assert _clocks(policy, Severity.SEV2) == "5m 30m 30m 8h"
-    assert _clocks(read_policy(org), Severity.SEV2) == "5m 1h 30m 8h"
+    assert _targets_text(policy, Severity.SEV1) == "5m 15m 15m 2h"
+    assert _targets_text(policy, Severity.SEV2) == "5m 30m 30m 8h"
+    assert _targets_text(read_policy(org), Severity.SEV2) == "5m 1h 30m 8h"
     changed = read_policy(own, org=org.replace("cto: sam", "cto: vera"))
-    assert people_of(("cto", "on-call"), changed, at("2026-03-03T02:00+01:00")) == ("vera", "mona", "kai")
+    assert people_of(("cto", "on-call"), changed, parse_time("2026-03-03T02:00+01:00")) == ("vera", "mona", "kai")
 
 
-def _clocks(policy: Policy, severity: Severity) -> str:
+def _targets_text(policy: Policy, severity: Severity) -> str:
     targets = policy.targets[severity]
-    clocks = (targets.acknowledge, targets.respond, targets.update, targets.resolve)
-    return " ".join(str(target.within) for target in clocks if target)
+    all_targets = (targets.acknowledge, targets.respond, targets.update, targets.resolve)
+    return " ".join(str(target.within) for target in all_targets if target)
 
 
 def test_the_clock_of_the_law_rings_at_night_and_after_the_resolution(tmp_path: Path) -> None:
-    printed = json.loads(run(*P_SCALE.typed(tmp_path), "--json"))
+    printed = json.loads(run_policy_command(*P_SCALE.arguments_in(tmp_path), "--json"))
     rows = [row for row in printed if "gdpr-article-33" in row["step"]]
     assert {tuple(row["to"]) for row in rows} == {("udo",)}
     assert [(row["kind"], row["offset_s"] / 3600) for row in rows] == [("warn", 36), ("warn", 57.6), ("breach", 72)]
@@ -256,10 +256,10 @@ def test_the_clock_of_the_law_rings_at_night_and_after_the_resolution(tmp_path: 
 def test_the_calendar_says_who_is_on_call_and_the_turns_hold_until_it_is_read() -> None:
     policy = CALENDAR.policy
     rotation = policy.rotations["on-call"]
-    since, until = at("2026-02-16T00:00+00:00"), at("2026-05-01T00:00+00:00")
+    since, until = parse_time("2026-02-16T00:00+00:00"), parse_time("2026-05-01T00:00+00:00")
     found = match_people(read_occurrences(CALENDAR.feed.encode(), since, until), policy.people, rotation.zone, since)
     assert found.unmatched == ()
-    night = at("2026-03-03T03:07+01:00")
+    night = parse_time("2026-03-03T03:07+01:00")
     assert people_on_call(replace(rotation, shifts=found.shifts), night) == ("kai", "mona")
     assert set(people_on_call(rotation, night)) == {"mona", "kai"}
 
@@ -267,10 +267,12 @@ def test_the_calendar_says_who_is_on_call_and_the_turns_hold_until_it_is_read() 
 def test_the_shop_is_the_payments_teams() -> None:
     policy = CALENDAR.policy
     shop = policy_for_report(policy, IncidentReport(services=("Shop",)))
-    assert _clocks(shop, Severity.SEV2) == "3m 15m 30m 4h"
-    assert _clocks(policy_for_report(policy, IncidentReport(services=("search",))), Severity.SEV2) == "5m 1h 30m 8h"
-    assert _clocks(shop, Severity.SEV1) == _clocks(policy, Severity.SEV1)
-    night = at("2026-03-03T03:07+01:00")
+    assert _targets_text(shop, Severity.SEV2) == "3m 15m 30m 4h"
+    assert (
+        _targets_text(policy_for_report(policy, IncidentReport(services=("search",))), Severity.SEV2) == "5m 1h 30m 8h"
+    )
+    assert _targets_text(shop, Severity.SEV1) == _targets_text(policy, Severity.SEV1)
+    night = parse_time("2026-03-03T03:07+01:00")
     assert people_of(("on-call",), shop, night) == ("ada", "grace")
     assert people_of(("owner",), shop, night) == ("ada", "grace")
     assert policy.services["checkout"].runbooks == ("payment provider",)
@@ -279,7 +281,7 @@ def test_the_shop_is_the_payments_teams() -> None:
 # The README's policy and commands.
 
 README = PAGE.parents[1] / "README.md"
-PAST = """\
+EVENT_LOG = """\
 {"incident": "octo/shop#1", "at": "2026-03-03T02:07:00Z", "event": "opened", "by": "jonas", "severity": "sev1"}
 {"incident": "octo/shop#1", "at": "2026-03-03T02:19:00Z", "event": "said", "by": "mona", "text": "/ack"}
 {"incident": "octo/shop#1", "at": "2026-03-03T04:00:00Z", "event": "closed", "by": "mona"}
@@ -291,12 +293,12 @@ def test_the_policy_of_the_readme_is_a_whole_one_and_its_commands_are_there(tmp_
     (policy,) = (text for language, text in FENCE.findall(readme) if language == "yaml")
     for name in ("FILE", "OLD", "NEW"):
         (tmp_path / name).write_text(policy, "utf-8")
-    (tmp_path / "PAST.jsonl").write_text(PAST, "utf-8")
+    (tmp_path / "PAST.jsonl").write_text(EVENT_LOG, "utf-8")
     commands = re.findall(r"`muster policy ([^`]+)`", readme)
     assert [command.split()[0] for command in commands] == ["check", "explain", "simulate", "diff", "replay"]
     for command in commands:
         words = shlex.split(command)
-        printed = run(*(str(tmp_path / word) if (tmp_path / word).exists() else word for word in words))
+        printed = run_policy_command(*(str(tmp_path / word) if (tmp_path / word).exists() else word for word in words))
         assert bool(printed) != (words[0] == "check"), command
 
 

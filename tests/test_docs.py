@@ -13,7 +13,7 @@ from app.policy_file.json_schema import Schema
 from tools.docs import ROOT, generate_pages
 from tools.policy_page import TOPICS
 
-_EXAMPLES = re.findall(r"```yaml\n(.*?)```", generate_pages()["docs/policy.md"], re.DOTALL)
+_POLICY_EXAMPLES = re.findall(r"```yaml\n(.*?)```", generate_pages()["docs/policy.md"], re.DOTALL)
 
 
 @pytest.mark.parametrize("path", generate_pages())
@@ -21,13 +21,13 @@ def test_a_printed_page_follows_from_the_code(path: str) -> None:
     assert (ROOT / path).read_text("utf-8") == generate_pages()[path], f"{path} is stale: run `make docs`"
 
 
-@pytest.mark.parametrize("text", _EXAMPLES, ids=lambda text: text.strip().splitlines()[0][:40])
+@pytest.mark.parametrize("text", _POLICY_EXAMPLES, ids=lambda text: text.strip().splitlines()[0][:40])
 def test_every_example_of_the_policy_page_is_a_policy(text: str) -> None:
     read_policy(text)
 
 
 def test_the_page_begins_with_a_short_file_that_an_editor_understands() -> None:
-    first = _EXAMPLES[0]
+    first = _POLICY_EXAMPLES[0]
     assert first.startswith("# yaml-language-server: $schema=")
     assert len(first.splitlines()) <= 20
 

@@ -27,7 +27,7 @@ READ, WRITE = "read", "write"
 LEVELS = {READ: 1, WRITE: 2}
 
 # The App permissions on repositories by their names in GitHub's API, with the highest level of each.
-KNOWN = dict.fromkeys(
+MAX_LEVELS = dict.fromkeys(
     [
         "actions",
         "administration",
@@ -56,7 +56,7 @@ KNOWN = dict.fromkeys(
 ) | {"metadata": READ}
 
 # The permissions of which an App needs one to get an event.  Every App gets `installation` and its like.
-HOLDS = {
+EVENT_PERMISSIONS = {
     "check_run": {"checks"},
     "check_suite": {"checks"},
     "commit_comment": {"contents"},
@@ -81,7 +81,7 @@ HOLDS = {
 }
 
 # The permission that GitHub asks for each call.
-NEEDS = (
+CALL_PERMISSIONS = (
     ("GET", r"/collaborators/[^/]+/permission", "metadata", READ),
     ("GET", r"/issues(/\d+(/timeline|/comments)?|/comments)?", "issues", READ),
     ("POST", r"/issues/\d+/(labels|comments|assignees|reactions)", "issues", WRITE),
@@ -107,7 +107,7 @@ FAULT = Annotation(POLICY_PATH, 1, 10, "extends", "'nothing' is not a profile, u
 PULL = {"number": 9, "state": "open", "created_at": NOW}
 
 
-class Overheard:
+class RecordingClient:
     """Client that answers a tracker's calls and records them."""
 
     app_id = 3
@@ -118,7 +118,7 @@ class Overheard:
     def call(self, installation: int, method: str, path: str, **rest: Any) -> ApiResponse:
         path = re.sub(r"^/repos/octo-org/(shop|\.github)(?=/)", "", path)
         self.calls.append((method, path))
-        return ApiResponse(200, self._body(path), {"date": "Sat, 14 Mar 2026 09:00:00 GMT"})
+        return ApiResponse(200, self._response_body(path), {"date": "Sat, 14 Mar 2026 09:00:00 GMT"})
 
     def list_rows(
         self, installation: int, path: str, params: Mapping[str, Any] | None = None, *, key: str = ""
@@ -126,7 +126,7 @@ class Overheard:
         self.call(installation, "GET", path)
         return iter(())
 
-    def _body(self, path: str) -> Any:
+    def _response_body(self, path: str) -> Any:
         if "/labels" in path or path in ("/issues/comments", "/commits"):
             return []
         if path.startswith("/contents/"):
@@ -159,23 +159,27 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def overheard() -> list[tuple[str, str]]:
+def tracker_calls() -> list[tuple[str, str]]:
     """Return every call that a tracker makes, over all its methods."""
-    client = Overheard()
+    client = RecordingClient()
     tracker = GitHubTracker(client, REPOSITORY)  # type: ignore[arg-type]
     for name in (
         name for name in vars(Tracker) if not name.startswith("_") and name not in ("with_guard", "with_priority")
     ):
-        ask = getattr(tracker, name)
-        said = ask(**{parameter: ARGUMENTS[parameter] for parameter in signature(ask).parameters})
-        if isinstance(said, Iterator):
-            list(said)  # an iterator makes no calls until it is consumed
+        method = getattr(tracker, name)
+        result = method(**{parameter: ARGUMENTS[parameter] for parameter in signature(method).parameters})
+        if isinstance(result, Iterator):
+            list(result)  # an iterator makes no calls until it is consumed
     return client.calls
 
 
-def needed(method: str, path: str) -> tuple[str, str]:
+def permission_for_call(method: str, path: str) -> tuple[str, str]:
     """Return the permission and level that GitHub asks for a call."""
-    found = [(name, level) for verb, pattern, name, level in NEEDS if verb == method and re.fullmatch(pattern, path)]
+    found = [
+        (name, level)
+        for verb, pattern, name, level in CALL_PERMISSIONS
+        if verb == method and re.fullmatch(pattern, path)
+    ]
     assert found, f"CALL_PERMISSIONS lacks {method} {path}"
     return found[0]
 
@@ -199,29 +203,29 @@ def test_it_has_the_fields_of_a_manifest() -> None:
 
 @pytest.mark.parametrize(("name", "level"), PERMISSIONS.items())
 def test_a_permission_exists_at_that_level(name: str, level: str) -> None:
-    assert LEVELS[level] <= LEVELS[KNOWN[name]]
+    assert LEVELS[level] <= LEVELS[MAX_LEVELS[name]]
 
 
 def test_the_permissions_are_what_the_calls_need() -> None:
     uses: dict[str, str] = {"metadata": READ}  # every App has this one
-    for method, path in overheard():
-        name, level = needed(method, path)
+    for method, path in tracker_calls():
+        name, level = permission_for_call(method, path)
         uses[name] = max(uses.get(name, READ), level, key=LEVELS.__getitem__)
     assert uses == PERMISSIONS
 
 
 def test_the_policy_file_is_reached_by_contents() -> None:
-    assert ("GET", f"/contents/{POLICY_PATH}") in overheard()
+    assert ("GET", f"/contents/{POLICY_PATH}") in tracker_calls()
 
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_an_event_is_one_that_the_permissions_offer(event: str) -> None:
-    assert HOLDS[event] & set(PERMISSIONS)
+    assert EVENT_PERMISSIONS[event] & set(PERMISSIONS)
 
 
 def test_the_events_are_those_that_are_read() -> None:
     assert len(EVENTS) == len(set(EVENTS))
-    assert {event for event in HOLDS if is_read(event)} == set(EVENTS)
+    assert {event for event in EVENT_PERMISSIONS if is_read(event)} == set(EVENTS)
 
 
 def is_read(event: str) -> bool:

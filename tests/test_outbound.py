@@ -23,11 +23,11 @@ from cryptography.x509.oid import NameOID
 from app.ports import DeliveryFailed, NotFound
 from app.safe_http import SafeHttpClient, is_public_ip, parse_address
 
-OK = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "one"\r\nConnection: close\r\n\r\nhello'
-Says = Callable[[socket.socket], None]
+OK_RESPONSE = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "one"\r\nConnection: close\r\n\r\nhello'
+Responder = Callable[[socket.socket], None]
 
 
-class Heard:
+class LoopbackServer:
     """A server on loopback, and the requests it received."""
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class Heard:
 
 
 @contextmanager
-def server(says: Says | bytes, tls: ssl.SSLContext | None = None) -> Iterator[Heard]:
+def server(respond: Responder | bytes, tls: ssl.SSLContext | None = None) -> Iterator[LoopbackServer]:
     """Run a server that answers each request with `respond` and closes the connection."""
-    heard = Heard()
+    loopback_server = LoopbackServer()
     listening = socket.create_server(("127.0.0.1", 0))
-    heard.port = listening.getsockname()[1]
+    loopback_server.port = listening.getsockname()[1]
     stopped = threading.Event()
 
     def serve() -> None:
@@ -54,20 +54,20 @@ def server(says: Says | bytes, tls: ssl.SSLContext | None = None) -> Iterator[He
             except OSError:
                 return
             try:
-                with tls.wrap_socket(connection, server_side=True) if tls else connection as talking:
-                    talking.settimeout(5)
-                    heard.requests.append(_request(talking))
-                    if isinstance(says, bytes):
-                        talking.sendall(says)
+                with tls.wrap_socket(connection, server_side=True) if tls else connection as stream:
+                    stream.settimeout(5)
+                    loopback_server.requests.append(_read_request(stream))
+                    if isinstance(respond, bytes):
+                        stream.sendall(respond)
                     else:
-                        says(talking)
+                        respond(stream)
             except OSError:
                 continue  # the client closed the connection, which several tests are about
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield heard
+        yield loopback_server
     finally:
         stopped.set()
         listening.shutdown(socket.SHUT_RDWR)
@@ -76,39 +76,39 @@ def server(says: Says | bytes, tls: ssl.SSLContext | None = None) -> Iterator[He
         assert not thread.is_alive()
 
 
-def _request(talking: socket.socket) -> bytes:
+def _read_request(stream: socket.socket) -> bytes:
     """Read one whole request."""
-    found = talking.recv(65536)
+    found = stream.recv(65536)
     head, _, body = found.partition(b"\r\n\r\n")
     length = re.search(rb"Content-Length: ([0-9]+)", head)
     while length and len(body) < int(length[1]):
-        piece = talking.recv(65536)
+        piece = stream.recv(65536)
         found, body = found + piece, body + piece
     return found
 
 
-def here(host: str, port: int) -> Sequence[str]:
+def resolve_to_loopback(host: str, port: int) -> Sequence[str]:
     """Resolve every name to this machine."""
     return ["127.0.0.1"]
 
 
-def local() -> SafeHttpClient:
-    return SafeHttpClient(resolve=here, loopback=True)
+def loopback_client() -> SafeHttpClient:
+    return SafeHttpClient(resolve=resolve_to_loopback, loopback=True)
 
 
-def refused(outbound: SafeHttpClient, url: str) -> DeliveryFailed:
+def get_failure(client: SafeHttpClient, url: str) -> DeliveryFailed:
     """Return the error that getting the URL raises."""
     with pytest.raises(DeliveryFailed) as found:
-        outbound.get(url)
+        client.get(url)
     return found.value
 
 
-def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
+def http_response(status: str, *headers: str, body: bytes = b"") -> bytes:
     head = "\r\n".join((f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "Connection: close"))
     return head.encode() + b"\r\n\r\n" + body
 
 
-HOSTILE = [  # M24, verbatim
+HOSTILE_URLS = [  # M24, verbatim
     "http://127.0.0.1/",
     "http://0/",
     "http://[::ffff:127.0.0.1]/",
@@ -122,7 +122,7 @@ HOSTILE = [  # M24, verbatim
     "https://a.example@127.0.0.1/",
     "http://x/%0d%0aHost:y",
 ]
-BY_ADDRESS = [
+NON_PUBLIC_ADDRESSES = [
     "127.0.0.1",
     "127.8.9.1",
     "0.0.0.0",  # noqa: S104 -- to be refused
@@ -165,19 +165,19 @@ BY_ADDRESS = [
 ]
 
 
-@pytest.mark.parametrize("url", HOSTILE)
+@pytest.mark.parametrize("url", HOSTILE_URLS)
 def test_hostile_addresses_are_refused_for_good(url: str) -> None:
-    assert refused(SafeHttpClient(), url).retry_after is None
-    assert refused(SafeHttpClient(), url.replace("http://", "https://")).retry_after is None, (
+    assert get_failure(SafeHttpClient(), url).retry_after is None
+    assert get_failure(SafeHttpClient(), url.replace("http://", "https://")).retry_after is None, (
         "also where only the host is bad"
     )
 
 
-@pytest.mark.parametrize("place", BY_ADDRESS)
+@pytest.mark.parametrize("place", NON_PUBLIC_ADDRESSES)
 def test_what_is_not_public_is_not_dialled(place: str) -> None:
     assert not is_public_ip(place)
-    with server(OK) as heard:
-        found = refused(SafeHttpClient(resolve=lambda host, port: ["8.8.8.8", place]), "https://feeds.example/")
+    with server(OK_RESPONSE) as heard:
+        found = get_failure(SafeHttpClient(resolve=lambda host, port: ["8.8.8.8", place]), "https://feeds.example/")
     assert "not on the public Internet" in str(found), "one of its addresses is enough"
     assert found.retry_after is None
     assert heard.requests == []
@@ -191,7 +191,7 @@ def test_what_is_public_may_be_dialled(place: str) -> None:
 def test_loopback_is_allowed_where_the_operator_says_so_and_nothing_else_of_the_inside() -> None:
     outbound = SafeHttpClient(resolve=lambda host, port: [host], loopback=True)
     for inside in ("10.0.0.1", "169.254.169.254", "192.168.1.1"):
-        assert "not on the public Internet" in str(refused(outbound, f"http://{inside}/"))
+        assert "not on the public Internet" in str(get_failure(outbound, f"http://{inside}/"))
 
 
 @pytest.mark.parametrize(
@@ -235,22 +235,22 @@ def test_an_address_is_refused_before_any_look_at_the_network(url: str, why: str
 
 def test_a_good_address_is_shown_without_what_may_be_secret() -> None:
     found = parse_address("https://Feeds.Example:8443/secret/on-call.ics?token=secret")
-    assert (found.host, found.port, found.redacted) == ("feeds.example", 8443, "https://feeds.example/…")
+    assert (found.host, found.port, found.redacted_url) == ("feeds.example", 8443, "https://feeds.example/…")
     assert parse_address("https://[2606:4700::1111]/").host == "2606:4700::1111"
 
 
 def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to() -> None:
-    asked: list[str] = []
+    resolved_names: list[str] = []
 
     def rebinding(host: str, port: int) -> Sequence[str]:
-        asked.append(host)
-        return ["127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
+        resolved_names.append(host)
+        return ["127.0.0.1"] if len(resolved_names) == 1 else ["10.0.0.1"]
 
-    with server(OK) as heard:
+    with server(OK_RESPONSE) as heard:
         found = SafeHttpClient(resolve=rebinding, loopback=True).get(heard.url, headers={"If-None-Match": '"none"'})
     assert found.body == b"hello"
     assert found.headers["etag"] == '"one"'
-    assert asked == ["feeds.example"]
+    assert resolved_names == ["feeds.example"]
     head = heard.requests[0].decode()
     assert head.startswith("GET /on-call.ics HTTP/1.1\r\n")
     assert f"Host: feeds.example:{heard.port}\r\n" in head, "the name it is asked under is the one that was written"
@@ -258,7 +258,7 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to() -> No
 
 
 def test_the_next_address_is_dialled_where_the_first_does_not_answer() -> None:
-    with server(OK) as heard:
+    with server(OK_RESPONSE) as heard:
         outbound = SafeHttpClient(resolve=lambda host, port: ["::1", "127.0.0.1"], loopback=True)
         assert outbound.get(heard.url).status == 200
 
@@ -267,18 +267,18 @@ def test_nothing_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, tmp
     """The variables of the process itself are set, since they must have no effect."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine feeds.example login mona password secret\n")
-    with server(OK) as proxy, server(OK) as heard:
+    with server(OK_RESPONSE) as proxy, server(OK_RESPONSE) as heard:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NETRC", str(netrc))
-        local().get(heard.url)
+        loopback_client().get(heard.url)
     assert proxy.requests == []
     assert b"Authorization" not in heard.requests[0]
 
 
 def test_a_redirect_is_not_followed() -> None:
-    with server(OK) as inside, server(answer("302 Found", f"Location: {inside.url}")) as heard:
-        found = refused(local(), heard.url)
+    with server(OK_RESPONSE) as inside, server(http_response("302 Found", f"Location: {inside.url}")) as heard:
+        found = get_failure(loopback_client(), heard.url)
     assert "points elsewhere" in str(found)
     assert found.retry_after is None
     assert inside.requests == []
@@ -286,34 +286,38 @@ def test_a_redirect_is_not_followed() -> None:
 
 def test_unchanged_is_an_answer() -> None:
     with server(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n") as heard:
-        assert local().get(heard.url).is_not_modified
+        assert loopback_client().get(heard.url).is_not_modified
 
 
-def drips(talking: socket.socket) -> None:
-    talking.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+def drip_body(stream: socket.socket) -> None:
+    stream.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
     for _ in range(100):
-        talking.sendall(b"x")
+        stream.sendall(b"x")
         time.sleep(0.1)
 
 
-def drips_its_head(talking: socket.socket) -> None:
+def drip_headers(stream: socket.socket) -> None:
     for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200:
-        talking.sendall(bytes([byte]))
+        stream.sendall(bytes([byte]))
         time.sleep(0.1)
 
 
-def is_silent(talking: socket.socket) -> None:
-    talking.recv(1)  # until the client closes the connection
+def stay_silent(stream: socket.socket) -> None:
+    stream.recv(1)  # until the client closes the connection
 
 
-@pytest.mark.parametrize("says", [drips, drips_its_head, is_silent])
+@pytest.mark.parametrize("says", [drip_body, drip_headers, stay_silent])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_whole_exchange_has_an_end(says: Says, method: str) -> None:
+def test_the_whole_exchange_has_an_end(says: Responder, method: str) -> None:
     with server(says) as heard:
         began = time.monotonic()
-        ask = partial(local().get, heard.url) if method == "GET" else partial(local().post, heard.url, b"{}")
+        send = (
+            partial(loopback_client().get, heard.url)
+            if method == "GET"
+            else partial(loopback_client().post, heard.url, b"{}")
+        )
         with pytest.raises(DeliveryFailed) as found:
-            ask(timeout_seconds=0.6)
+            send(timeout_seconds=0.6)
         assert time.monotonic() - began < 4.5
     assert "did not finish within 0.6 seconds" in str(found.value)
     assert found.value.retry_after == (60.0 if method == "GET" else 0.0), "the sender has its own retry schedule"
@@ -321,36 +325,36 @@ def test_the_whole_exchange_has_an_end(says: Says, method: str) -> None:
 
 
 def test_a_name_that_is_not_resolved_in_time_is_left() -> None:
-    asked = threading.Event()
+    released = threading.Event()
 
     def slow(host: str, port: int) -> Sequence[str]:
-        asked.wait(5)
+        released.wait(5)
         return ["127.0.0.1"]
 
     began = time.monotonic()
     with pytest.raises(DeliveryFailed, match="not resolved in time"):
         SafeHttpClient(resolve=slow, loopback=True).get("http://feeds.example/", timeout_seconds=0.3)
     assert time.monotonic() - began < 4.5
-    asked.set()
+    released.set()
 
 
-def pours(talking: socket.socket) -> None:
-    talking.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+def send_huge_body(stream: socket.socket) -> None:
+    stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
     for _ in range(1000):
-        talking.sendall(b"x" * 1_000_000)
+        stream.sendall(b"x" * 1_000_000)
 
 
 def test_a_large_answer_is_refused_early_and_one_to_what_was_sent_is_cut() -> None:
-    with server(pours) as heard:
-        found = refused(local(), heard.url)
+    with server(send_huge_body) as heard:
+        found = get_failure(loopback_client(), heard.url)
         assert "more than 1048576 bytes" in str(found)
         assert found.retry_after is None
-        assert local().post(heard.url, b"{}").body == b"x" * 4096
+        assert loopback_client().post(heard.url, b"{}").body == b"x" * 4096
 
 
 def test_a_bomb_is_not_unpacked() -> None:
-    with server(answer("200 OK", "Content-Encoding: gzip", body=b"\x1f\x8b\x08")) as heard:
-        assert "compressed" in str(refused(local(), heard.url))
+    with server(http_response("200 OK", "Content-Encoding: gzip", body=b"\x1f\x8b\x08")) as heard:
+        assert "compressed" in str(get_failure(loopback_client(), heard.url))
     assert b"Accept-Encoding: identity" in heard.requests[0]
 
 
@@ -369,32 +373,32 @@ def test_a_bomb_is_not_unpacked() -> None:
     ],
 )
 def test_what_an_answer_means(status: str, header: str, wait: float | None) -> None:
-    with server(answer(status, header, body=b"<b>@everyone</b>" * 100_000)) as heard:
-        found = refused(local(), heard.url)
+    with server(http_response(status, header, body=b"<b>@everyone</b>" * 100_000)) as heard:
+        found = get_failure(loopback_client(), heard.url)
     assert found.retry_after == wait
     assert str(found) == f"feeds.example answered {status[:3]}"
 
 
 @pytest.mark.parametrize("status", ["404 Nothing", "410 Gone"])
 def test_nothing_there_is_gone(status: str) -> None:
-    with server(answer(status)) as heard:
-        assert isinstance(refused(local(), heard.url), NotFound)
+    with server(http_response(status)) as heard:
+        assert isinstance(get_failure(loopback_client(), heard.url), NotFound)
 
 
 def test_what_breaks_off_is_not_an_answer() -> None:
     with server(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nBEGIN") as heard:
-        found = refused(local(), heard.url)
+        found = get_failure(loopback_client(), heard.url)
     assert "broke off" in str(found)
     assert found.retry_after
     with server(b"no HTTP at all\r\n\r\n") as heard, pytest.raises(DeliveryFailed) as sent:
-        local().post(heard.url, b"{}")
+        loopback_client().post(heard.url, b"{}")
     assert sent.value.outcome_unknown
 
 
 def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    found = refused(local(), f"http://feeds.example:{port}/")
+    found = get_failure(loopback_client(), f"http://feeds.example:{port}/")
     assert str(found) == "feeds.example does not answer"
     assert found.retry_after
     assert not found.outcome_unknown
@@ -402,13 +406,15 @@ def test_nobody_there() -> None:
     def unknown(host: str, port: int) -> Sequence[str]:
         raise socket.gaierror(-2, "Name or service not known")
 
-    assert "nobody knows this name" in str(refused(SafeHttpClient(resolve=unknown), "https://feeds.example/"))
-    assert "nobody knows this name" in str(refused(SafeHttpClient(resolve=lambda h, p: []), "https://feeds.example/"))
+    assert "nobody knows this name" in str(get_failure(SafeHttpClient(resolve=unknown), "https://feeds.example/"))
+    assert "nobody knows this name" in str(
+        get_failure(SafeHttpClient(resolve=lambda h, p: []), "https://feeds.example/")
+    )
 
 
 def test_a_post_is_sent_once_as_it_is() -> None:
-    with server(OK) as heard:
-        found = local().post(heard.url, b'{"a": 1}', headers={"X-Signature": "s"})
+    with server(OK_RESPONSE) as heard:
+        found = loopback_client().post(heard.url, b'{"a": 1}', headers={"X-Signature": "s"})
     assert (found.status, found.body) == (200, b"hello")
     assert len(heard.requests) == 1
     assert heard.requests[0].startswith(b"POST /on-call.ics")
@@ -445,12 +451,12 @@ def vouched(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, s
 
 def test_a_certificate_has_to_hold_for_the_name_that_was_written(vouched: tuple[ssl.SSLContext, str]) -> None:
     tls, certificates = vouched
-    outbound = SafeHttpClient(resolve=here, loopback=True, certificates=certificates)
-    with server(OK, tls) as heard:
+    outbound = SafeHttpClient(resolve=resolve_to_loopback, loopback=True, certificates=certificates)
+    with server(OK_RESPONSE, tls) as heard:
         assert outbound.get(f"https://feeds.example:{heard.port}/").body == b"hello"
-        other = refused(outbound, f"https://other.example:{heard.port}/")
-        by_number = refused(outbound, f"https://127.0.0.1:{heard.port}/")
-        stranger = refused(local(), f"https://feeds.example:{heard.port}/")
+        other = get_failure(outbound, f"https://other.example:{heard.port}/")
+        by_number = get_failure(outbound, f"https://127.0.0.1:{heard.port}/")
+        stranger = get_failure(loopback_client(), f"https://feeds.example:{heard.port}/")
     for found in (other, by_number, stranger):
         assert "no certificate" in str(found)
         assert found.retry_after is None
@@ -459,8 +465,8 @@ def test_a_certificate_has_to_hold_for_the_name_that_was_written(vouched: tuple[
 
 def test_an_end_comes_through_tls_too(vouched: tuple[ssl.SSLContext, str]) -> None:
     tls, certificates = vouched
-    with server(drips, tls) as heard:
-        outbound = SafeHttpClient(resolve=here, loopback=True, certificates=certificates)
+    with server(drip_body, tls) as heard:
+        outbound = SafeHttpClient(resolve=resolve_to_loopback, loopback=True, certificates=certificates)
         with pytest.raises(DeliveryFailed, match="did not finish"):
             outbound.get(f"https://feeds.example:{heard.port}/", timeout_seconds=0.6)
 
@@ -470,4 +476,4 @@ def test_every_way_to_write_this_machine_ends_nowhere() -> None:
     for number in (2130706433, 0):
         spelled = str(ipaddress.ip_address(number))
         for host in (spelled, f"{spelled}.", f"[::ffff:{spelled}]", "localhost", "localhost."):
-            assert refused(SafeHttpClient(), f"https://{host}/").args
+            assert get_failure(SafeHttpClient(), f"https://{host}/").args

@@ -25,7 +25,7 @@ from app.core.policy import AlertRule, Audience, Duration, Policy, RoleHolders, 
 from app.core.severity import Scale, Severity
 from app.policy_file import DEFAULT_PROFILE, PROFILES, load_profile, read_policy
 
-PAGE = """
+PROFILE_VALUES = """
 id    value                                   | guide           | procedure       | p-scale         | strict
 A3    matrix.high.high                        | sev1            | sev1            | sev1            | sev1
 A3    matrix.high.medium                      | sev2            | sev2            | sev2            | sev2
@@ -104,7 +104,7 @@ G2    regulations.gdpr-article-33.to          | data-protection | -             
 
 # E1 and E2.  `!` is a page until acknowledged, repeated every 5 minutes; `=` is a task.
 
-LADDERS = """
+ESCALATION_POLICIES = """
 E1,E2 guide sev1:     0m on-call! | 30m it-manager | 1h cto | 2h ceo | 4h board
 E1,E2 guide sev2:     0m on-call! | 30m it-manager | 1h it-manager | 2h cto | 4h cto
 E1    guide sev3:     1h it-manager | 4h cto
@@ -150,12 +150,12 @@ CHECKLIST = (
     "knowledge base updated",
 )
 
-CLOCKS = ("commander", "acknowledge", "respond", "update", "resolve")
-DEADLINES = ("document", "review", "overdue")
+TARGET_KEYS = ("commander", "acknowledge", "respond", "update", "resolve")
+POSTMORTEM_DEADLINES = ("document", "review", "overdue")
 GOALS = ("detect", "respond", "resolve")
 
 
-def rows(page: str) -> Iterator[tuple[str, str, str, str]]:
+def parse_rows(page: str) -> Iterator[tuple[str, str, str, str]]:
     """Yield the id, the value's path, the profile and what that profile holds for it."""
     head, *lines = page.strip().splitlines()
     profiles = [cell.strip() for cell in head.split("|")[1:]]
@@ -166,31 +166,31 @@ def rows(page: str) -> Iterator[tuple[str, str, str, str]]:
             yield name, value.strip(), profile, cell.strip()
 
 
-def looked_up(policy: Policy, value: str) -> Any:
+def look_up(policy: Policy, value: str) -> Any:
     """Return the policy's value at that path; None where there is none."""
-    top, *words = value.split(".")
+    top, *keys = value.split(".")
     found: Any = policy.targets if top == "severities" else getattr(policy, top.replace("-", "_"))
-    for word in words:
+    for word in keys:
         if isinstance(found, Mapping):
-            found = next((kept for key, kept in found.items() if _named(key) == word), None)
+            found = next((entry for key, entry in found.items() if _key_text(key) == word), None)
         elif found is not None:
             found = getattr(found, word.replace("-", "_"))
     return found
 
 
-def _named(key: Any) -> str:
+def _key_text(key: Any) -> str:
     return str(key) if isinstance(key, Severity) else key.value if isinstance(key, Enum) else key
 
 
 @pytest.mark.parametrize(
     ("value", "profile", "says"),
-    [pytest.param(*row, id=f"{name} {row[0]} {row[1]}") for name, *row in rows(PAGE)],
+    [pytest.param(*row, id=f"{name} {row[0]} {row[1]}") for name, *row in parse_rows(PROFILE_VALUES)],
 )
 def test_every_value_of_every_profile(value: str, profile: str, says: str) -> None:
-    assert spelled(looked_up(load_profile(profile), value)) == plain(says)
+    assert table_text(look_up(load_profile(profile), value)) == normalize_durations(says)
 
 
-def spelled(value: Any) -> str:
+def table_text(value: Any) -> str:
     """Return a value in the notation of the table."""
     match value:
         case Target(within, None):
@@ -200,10 +200,10 @@ def spelled(value: Any) -> str:
         case Enum():
             return str(value.value)
         case frozenset() | tuple():
-            return ", ".join(map(spelled, sorted(value) if isinstance(value, frozenset) else value)) or "-"
+            return ", ".join(map(table_text, sorted(value) if isinstance(value, frozenset) else value)) or "-"
         case Mapping():
-            return ", ".join(f"{spelled(key)} {spelled(kept)}" for key, kept in sorted(value.items())) or "-"
-    return "-" if value is None else SPELLED.get(type(value), str)(value)
+            return ", ".join(f"{table_text(key)} {table_text(kept)}" for key, kept in sorted(value.items())) or "-"
+    return "-" if value is None else TEXT_BY_TYPE.get(type(value), str)(value)
 
 
 def _audience(audience: Audience) -> str:
@@ -211,26 +211,26 @@ def _audience(audience: Audience) -> str:
     return "as needed"
 
 
-SPELLED: Mapping[type, Callable[[Any], str]] = {
+TEXT_BY_TYPE: Mapping[type, Callable[[Any], str]] = {
     AlertRule: lambda alert: f"{alert.above} {alert.severity}",
     Audience: _audience,
 }
 
 
-def plain(says: str) -> str:
+def normalize_durations(text: str) -> str:
     """Return the text with each duration as `Duration` prints it: the page's 72h become 3d."""
-    return re.sub(r"\b[0-9]+(?:m|h|d|bd)\b", lambda found: str(Duration.parse(found[0])), says)
+    return re.sub(r"\b[0-9]+(?:m|h|d|bd)\b", lambda found: str(Duration.parse(found[0])), text)
 
 
-@pytest.mark.parametrize("row", LADDERS.strip().splitlines(), ids=lambda row: row.partition(":")[0])
+@pytest.mark.parametrize("row", ESCALATION_POLICIES.strip().splitlines(), ids=lambda row: row.partition(":")[0])
 def test_the_ladders_of_every_profile(row: str) -> None:
-    name, _, ladder = row.partition(":")
+    name, _, steps_text = row.partition(":")
     _, profile, severity = name.split()
     steps = load_profile(profile).ladders[Severity(int(severity[-1]))]
-    assert " | ".join(map(rung, steps)) == ladder.strip()
+    assert " | ".join(map(step_text, steps)) == steps_text.strip()
 
 
-def rung(step: Step) -> str:
+def step_text(step: Step) -> str:
     assert (step.until is Until.ACK) == (step.repeat is not None)
     assert step.repeat in (None, Duration(seconds=300))
     assert step.via == (), "the channels are those of the first notice"
@@ -238,10 +238,12 @@ def rung(step: Step) -> str:
 
 
 def test_the_table_speaks_of_all_profiles_and_of_every_clock() -> None:
-    said = {(profile, value) for _, value, profile, _ in rows(PAGE)}
-    clocks = {f"severities.{severity}.{clock}" for severity in Severity for clock in ("respond", "resolve", *CLOCKS)}
-    assert said >= {(profile, clock) for profile in PROFILES for clock in clocks}
-    assert {row.split(":")[0].partition(" ")[2].strip() for row in LADDERS.strip().splitlines()} == {
+    covered = {(profile, value) for _, value, profile, _ in parse_rows(PROFILE_VALUES)}
+    clocks = {
+        f"severities.{severity}.{clock}" for severity in Severity for clock in ("respond", "resolve", *TARGET_KEYS)
+    }
+    assert covered >= {(profile, clock) for profile in PROFILES for clock in clocks}
+    assert {row.split(":")[0].partition(" ")[2].strip() for row in ESCALATION_POLICIES.strip().splitlines()} == {
         f"{profile} {severity}" for profile in PROFILES for severity in Severity
     }
 
@@ -250,7 +252,11 @@ def test_the_table_speaks_of_all_profiles_and_of_every_clock() -> None:
 def test_no_profile_says_more_than_the_page(profile: str) -> None:
     """A profile has no clock, audience, regulation, alert or role that the table does not name."""
     policy = load_profile(profile)
-    named = {tuple(value.split(".")[:2]) for _, value, of, says in rows(PAGE) if of == profile and says != "-"}
+    named = {
+        tuple(value.split(".")[:2])
+        for _, value, of, says in parse_rows(PROFILE_VALUES)
+        if of == profile and says != "-"
+    }
     for field, what in (("audiences", policy.audiences), ("regulations", policy.regulations)):
         assert set(what) == {name[1] for name in named if name[0] == field}
     alerts = {name[1] for name in named if name[0] == "alerts"}
@@ -264,7 +270,7 @@ def test_no_profile_says_more_than_the_page(profile: str) -> None:
 def test_a5_facts_that_make_it_sev1(profile: str) -> None:
     floors = load_profile(profile).floors
     assert {
-        (floor.because, *map(spelled, (floor.at_least, floor.kind, floor.impact, floor.personal_data)))
+        (floor.because, *map(table_text, (floor.at_least, floor.kind, floor.impact, floor.personal_data)))
         for floor in floors
     } == FLOORS
     assert len(floors) == len(FLOORS)
@@ -273,7 +279,7 @@ def test_a5_facts_that_make_it_sev1(profile: str) -> None:
 @pytest.mark.parametrize("profile", ["guide", "procedure", "strict"])
 def test_a9_failed_logins_are_a_matter_of_security(profile: str) -> None:
     alert = load_profile(profile).alerts["failed logins"]
-    assert (alert.above, alert.severity, spelled(alert.kind)) == ("100/min", Severity.SEV2, "security breach")
+    assert (alert.above, alert.severity, table_text(alert.kind)) == ("100/min", Severity.SEV2, "security breach")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -337,11 +343,11 @@ def test_a_profile_names_its_contacts_and_knows_nobody(profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_value_of_a_profile_names_its_document(profile: str) -> None:
     text = resources.files("app").joinpath("policies", f"{profile}.yml").read_text("utf-8")
-    unnamed = [line for line in text.splitlines() if _value(line) and not re.search(r"# 00[0-4]\b", line)]
+    unnamed = [line for line in text.splitlines() if _line_value(line) and not re.search(r"# 00[0-4]\b", line)]
     assert unnamed == []
 
 
-def _value(line: str) -> str:
+def _line_value(line: str) -> str:
     """Return the value on a line without its comment; empty for keys that only open a block."""
     value = line.partition("#")[0].strip()
     return "" if value.endswith(":") else value
@@ -351,86 +357,93 @@ def _value(line: str) -> str:
 
 
 @dataclass(frozen=True)
-class Promise:
+class TimeLimit:
     """Something that must happen in time, and how long a profile gives it."""
 
-    what: str
+    name: str
     within: Duration
 
 
-def promises(policy: Policy) -> Iterator[Promise]:
+def time_limits(policy: Policy) -> Iterator[TimeLimit]:
     """Yield every duration of the policy within which people are notified, answer or finish something."""
     for severity in Severity:
-        yield from _of_severity(policy, severity)
+        yield from _time_limits_of(policy, severity)
     for name, audience in policy.audiences.items():
-        yield from (Promise(f"{severity} {name} first", within) for severity, within in audience.first.items())
-        yield from (Promise(f"{severity} {name} updates", within) for severity, within in audience.updates.items())
-    yield from (Promise(name, regulation.within) for name, regulation in policy.regulations.items())
-    yield from (Promise(f"postmortem {name}", getattr(policy.postmortem, name)) for name in DEADLINES)
-    yield from (Promise(f"goal {name}", getattr(policy.goals, name)) for name in GOALS)
+        yield from (TimeLimit(f"{severity} {name} first", within) for severity, within in audience.first.items())
+        yield from (TimeLimit(f"{severity} {name} updates", within) for severity, within in audience.updates.items())
+    yield from (TimeLimit(name, regulation.within) for name, regulation in policy.regulations.items())
+    yield from (TimeLimit(f"postmortem {name}", getattr(policy.postmortem, name)) for name in POSTMORTEM_DEADLINES)
+    yield from (TimeLimit(f"goal {name}", getattr(policy.goals, name)) for name in GOALS)
 
 
-def _of_severity(policy: Policy, severity: Severity) -> Iterator[Promise]:
-    for clock in CLOCKS:
+def _time_limits_of(policy: Policy, severity: Severity) -> Iterator[TimeLimit]:
+    for clock in TARGET_KEYS:
         if target := getattr(policy.targets_of(severity), clock):
-            yield Promise(f"{severity} {clock}", target.within)
+            yield TimeLimit(f"{severity} {clock}", target.within)
     for step in policy.ladders[severity]:
-        for told in step.to or (step.do,):
-            yield Promise(f"{severity} {step.until.value} {told}", step.after)
+        for recipient in step.to or (step.do,):
+            yield TimeLimit(f"{severity} {step.until.value} {recipient}", step.after)
             if step.repeat:
-                yield Promise(f"{severity} again {told}", step.repeat)
+                yield TimeLimit(f"{severity} again {recipient}", step.repeat)
     if severity in policy.first_notice:
-        yield Promise(f"{severity} first notice", policy.first_notice[severity].within)
+        yield TimeLimit(f"{severity} first notice", policy.first_notice[severity].within)
 
 
-def shortest(kept: Iterable[Promise]) -> dict[str, Duration]:
+def shortest_limits(limits: Iterable[TimeLimit]) -> dict[str, Duration]:
     """Return the shortest duration for each name; of 24 hours and a business day, the 24 hours."""
     found: dict[str, Duration] = {}
-    for promise in sorted(kept, key=lambda p: (_at_least(p.within), p.within.business_days), reverse=True):
-        found[promise.what] = promise.within
+    for limit in sorted(limits, key=lambda p: (_min_seconds(p.within), p.within.business_days), reverse=True):
+        found[limit.name] = limit.within
     return found
 
 
-def _at_least(length: Duration) -> int:
+def _min_seconds(duration: Duration) -> int:
     """Return the minimal length in seconds; a business day is never shorter than 24 hours."""
-    return length.seconds + length.business_days * 86400
+    return duration.seconds + duration.business_days * 86400
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_strict_keeps_every_promise_of_any_profile_and_never_later(profile: str) -> None:
-    strict, other = shortest(promises(load_profile("strict"))), shortest(promises(load_profile(profile)))
+    strict, other = (
+        shortest_limits(time_limits(load_profile("strict"))),
+        shortest_limits(time_limits(load_profile(profile))),
+    )
     assert set(other) <= set(strict)
     assert {
-        what: (within, strict[what]) for what, within in other.items() if _at_least(strict[what]) > _at_least(within)
+        what: (within, strict[what])
+        for what, within in other.items()
+        if _min_seconds(strict[what]) > _min_seconds(within)
     } == {}
 
 
 def test_strict_makes_no_promise_of_its_own() -> None:
     """Each duration of strict is the shortest that any other profile gives."""
-    others = [promise for profile in PROFILES if profile != "strict" for promise in promises(load_profile(profile))]
-    assert shortest(promises(load_profile("strict"))) == shortest(others)
+    other_limits = [
+        promise for profile in PROFILES if profile != "strict" for promise in time_limits(load_profile(profile))
+    ]
+    assert shortest_limits(time_limits(load_profile("strict"))) == shortest_limits(other_limits)
 
 
 @given(
     hours=st.integers(0, 3 * 366 * 24),
     minutes=st.integers(0, 59),
     severity=st.sampled_from(Severity),
-    clock=st.sampled_from(CLOCKS),
+    clock=st.sampled_from(TARGET_KEYS),
     zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Sydney"]),
 )
 def test_whenever_it_happens_strict_is_due_no_later(
     hours: int, minutes: int, severity: Severity, clock: str, zone: str
 ) -> None:
     start = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=hours, minutes=minutes)
-    at = {
-        profile: _due(read_policy(f"extends: {profile}\ntimezone: {zone}"), severity, clock, start)
+    due_times = {
+        profile: _due_time(read_policy(f"extends: {profile}\ntimezone: {zone}"), severity, clock, start)
         for profile in PROFILES
     }
-    strict = at.pop("strict")
-    assert all(strict is not None and strict <= other for other in at.values() if other is not None)
+    strict = due_times.pop("strict")
+    assert all(strict is not None and strict <= other for other in due_times.values() if other is not None)
 
 
-def _due(policy: Policy, severity: Severity, clock: str, start: datetime) -> datetime | None:
+def _due_time(policy: Policy, severity: Severity, clock: str, start: datetime) -> datetime | None:
     target = getattr(policy.targets_of(severity), clock)
     return due_time(start, target, policy.calendars) if target else None
 

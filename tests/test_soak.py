@@ -85,27 +85,27 @@ def test_the_page_says_whether_it_is_from_one_run() -> None:
 
 
 def test_what_is_measured_anew_replaces_its_own_part(tmp_path: Path) -> None:
-    kept = ResultsFile(tmp_path / "figures.jsonl")
-    assert kept.load_lines() == []
+    results = ResultsFile(tmp_path / "figures.jsonl")
+    assert results.load_lines() == []
     one = {"checks": ["E1"], "test": "a.py::test_e1_x", "outcome": "passed"}
     both = {"checks": ["B1", "B2"], "test": "a.py::test_b1_b2_y", "outcome": "failed", "full": True, "at": "then"}
     figure = {"check": "B1, B2", "size": "many", "measured": "12 s"}
-    kept.add([figure, one, both, {"run": RUN}])
-    assert unproven_checks(kept.load_lines(), ["B1", "E1", "E2"]) == ["B1", "E2"]
-    kept.forget(["B2"])
+    results.add([figure, one, both, {"run": RUN}])
+    assert unproven_checks(results.load_lines(), ["B1", "E1", "E2"]) == ["B1", "E2"]
+    results.forget(["B2"])
     first = [{"once": figure}, one, {"once": both}, {"run": RUN}]
-    assert kept.load_lines() == first, "what the whole run had given stays to be seen"
+    assert results.load_lines() == first, "what the whole run had given stays to be seen"
     anew = {**both, "outcome": "passed"}
-    kept.add([anew])
-    assert unproven_checks(kept.load_lines(), ["B1", "E1"]) == []
-    assert "| B1 | many: 12 s | 1 failed | then |" in "".join(superseded_results(kept.load_lines()))
-    kept.forget(["B1"])
-    assert kept.load_lines() == first, "and it alone"
-    kept.forget([])
-    assert kept.load_lines() == []
+    results.add([anew])
+    assert unproven_checks(results.load_lines(), ["B1", "E1"]) == []
+    assert "| B1 | many: 12 s | 1 failed | then |" in "".join(superseded_results(results.load_lines()))
+    results.forget(["B1"])
+    assert results.load_lines() == first, "and it alone"
+    results.forget([])
+    assert results.load_lines() == []
 
 
-STORY = """\
+ORPHAN_STORY = """\
 import subprocess, sys, time
 
 def test_e2_never_ends(tmp_path):
@@ -120,20 +120,20 @@ def test_e2_never_ends(tmp_path):
 
 
 def test_when_the_time_is_over_nothing_stays(tmp_path: Path) -> None:
-    file, figures, told = tmp_path / "test_story.py", tmp_path / "figures.jsonl", tmp_path / "told"
-    file.write_text(STORY.replace("FILE", repr(str(told))))
+    file, figures, pid_file = tmp_path / "test_story.py", tmp_path / "figures.jsonl", tmp_path / "told"
+    file.write_text(ORPHAN_STORY.replace("FILE", repr(str(pid_file))))
     figures.touch()
-    hour = SoakRun(
+    soak_run = SoakRun(
         {"PATH": os.environ["PATH"], FIGURES_FILE_VARIABLE: str(figures)}, tmp_path / "soak", max_seconds=None
     )
 
-    def over() -> int:
-        assert wait_until(lambda: told.exists() and bool(told.read_text()), 60)
-        hour.max_seconds = 0.0
-        return int(told.read_text())
+    def end_run() -> int:
+        assert wait_until(lambda: pid_file.exists() and bool(pid_file.read_text()), 60)
+        soak_run.max_seconds = 0.0
+        return int(pid_file.read_text())
 
     with ThreadPoolExecutor(1) as pool:
-        number = pool.submit(over)
-        hour.run(Batch("beside", [f"{file}::test_e2_never_ends"], choose_size(1, 2)))
+        number = pool.submit(end_run)
+        soak_run.run(Batch("beside", [f"{file}::test_e2_never_ends"], choose_size(1, 2)))
         assert not psutil.pid_exists(number.result())
-    assert hour.failed
+    assert soak_run.failed

@@ -11,11 +11,11 @@ from markdown_it import MarkdownIt
 
 from app.text import defuse_line, escape_line, fence_text, github_length, make_visible, quote_lines, replace_unstorable
 
-LIVE = re.compile(
+ACTIVE_MARKUP = re.compile(
     r"@[A-Za-z0-9]|#[0-9]|\bGH-[0-9]|(?<![A-Za-z0-9])[0-9a-fA-F]{40}(?![A-Za-z0-9])|[a-z]://|www\.|<!--|-->",
     re.IGNORECASE,
 )
-HOSTILE = [
+HOSTILE_TEXTS = [
     "@org/team", "&#64;org/team", "&commat;org/team", "&amp;#64;org", "<b>@</b>org", "`@t", "@a@b@c", "text@org/team", "GH-1",
     "0123456789abcdef0123456789abcdef01234567", "Fixes octo/other#1", "closes: #1", "resolved https://github.com/o/r/issues/1",
     "x\n```\n@everyone broke out", "```````\n@a", "</details></summary><h1>x", "<!-- ", "<!-- x:eff=1:esc2 -->", "--!>", "[a](b)",
@@ -30,13 +30,13 @@ def test_cleaned(text: str, clean: str) -> None:
     replace_unstorable(text).encode()
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
 def test_nothing_is_live(text: str) -> None:
     for safe in (escape_line(text, 500), quote_lines(text, 500), defuse_line(text, 500), fence_text(text, 500)):
-        assert not LIVE.search(safe), safe
+        assert not ACTIVE_MARKUP.search(safe), safe
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
 def test_a_quoted_text_stays_in_its_line_and_cell(text: str) -> None:
     safe = escape_line(text, 500)
     assert "\n" not in safe
@@ -49,7 +49,7 @@ def test_a_quoted_text_stays_in_its_line_and_cell(text: str) -> None:
     assert kinds <= {"text", "text_special"}
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
 def test_a_fenced_text_stays_in_its_fence(text: str) -> None:
     [token] = MarkdownIt("commonmark").parse(fence_text(text, 500))
     assert token.type == "fence"

@@ -20,7 +20,7 @@ def policy_for(policy: Policy, incident: Incident) -> Policy:
 def policy_for_report(policy: Policy, report: IncidentReport) -> Policy:
     """Return the effective policy of an incident with that report."""
     scope = (tuple(name.casefold() for name in report.services), report.kind)
-    return policy.cached(("effective_policy", scope), lambda: _build_effective_policy(policy, scope))
+    return policy.compute_once(("effective_policy", scope), lambda: _build_effective_policy(policy, scope))
 
 
 def active_regulations(policy: Policy, report: IncidentReport) -> dict[str, Regulation]:
@@ -53,7 +53,7 @@ def _match_services(policy: Policy, reported_names: tuple[str, ...]) -> dict[str
 def _build_effective_policy(policy: Policy, scope: tuple[tuple[str, ...], Kind | None]) -> Policy:
     """Build the effective policy and cache it as its own effective policy, so that applying it again is free."""
     effective = _apply_overrides(policy, *scope)
-    return effective.cached(("effective_policy", scope), lambda: effective)
+    return effective.compute_once(("effective_policy", scope), lambda: effective)
 
 
 def _apply_overrides(policy: Policy, reported_names: tuple[str, ...], kind: Kind | None) -> Policy:
@@ -98,8 +98,8 @@ def _apply_override(policy: Policy, override: Override) -> Policy:
         policy,
         targets=targets,
         # The contacts of an override win over a rotation or a role of the same name.
-        rotations={name: held for name, held in policy.rotations.items() if name not in override.contacts},
-        roles={name: held for name, held in policy.roles.items() if name not in override.contacts},
+        rotations={name: rotation for name, rotation in policy.rotations.items() if name not in override.contacts},
+        roles={name: holders for name, holders in policy.roles.items() if name not in override.contacts},
         ladders={**policy.ladders, **override.ladders},
         first_notice={**policy.first_notice, **override.first_notice},
         contacts={**policy.contacts, **override.contacts},

@@ -42,7 +42,7 @@ def management_steps(incident: Incident, policy: Policy) -> tuple[EscalationStep
     If its severity has none, those of the next higher severity that has some.
     """
     key = "management_steps", incident.severity, incident.escalation_started_at, incident.reopen_count
-    return policy.cached(key, lambda: _build_management_steps(incident, policy))
+    return policy.compute_once(key, lambda: _build_management_steps(incident, policy))
 
 
 def _build_management_steps(incident: Incident, policy: Policy) -> tuple[EscalationStep, ...]:

@@ -39,15 +39,15 @@ def durations(incident: Incident) -> Durations:
     report = incident.report
     detected = report.detected_at or incident.declared_at
     return Durations(
-        to_detect=_between(report.started_at, detected),
-        to_acknowledge=_between(detected, incident.acknowledged_at),
-        to_respond=_between(detected, incident.responded_at),
-        to_mitigate=_between(report.started_at or detected, incident.mitigated_at),
-        to_resolve=_between(report.started_at or detected, incident.resolved_at),
+        to_detect=_time_between(report.started_at, detected),
+        to_acknowledge=_time_between(detected, incident.acknowledged_at),
+        to_respond=_time_between(detected, incident.responded_at),
+        to_mitigate=_time_between(report.started_at or detected, incident.mitigated_at),
+        to_resolve=_time_between(report.started_at or detected, incident.resolved_at),
     )
 
 
-def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
+def _time_between(start: datetime | None, end: datetime | None) -> timedelta | None:
     return end - start if start is not None and end is not None and end >= start else None
 
 
@@ -118,7 +118,7 @@ class IncidentMetrics:
     postmortem: PostmortemState | None
 
     @property
-    def missed(self) -> tuple[SlaKey, ...]:
+    def missed_slas(self) -> tuple[SlaKey, ...]:
         """The SLAs that were missed."""
         return tuple(sla for sla, met in self.sla_results.items() if not met)
 
@@ -276,8 +276,12 @@ def _goal_compliance(metrics: Sequence[IncidentMetrics], policy: Policy) -> dict
     worst = [incident for incident in incidents if incident.severity is Severity.SEV1]
     for name, within, times in (
         ("detect", goals.detect, [one.durations.to_detect for one in metrics]),
-        ("respond", goals.respond, [_between(each.declared_at, each.responded_at) for each in incidents]),
-        ("resolve", goals.resolve, [_between(each.declared_at + each.paused_time, each.resolved_at) for each in worst]),
+        ("respond", goals.respond, [_time_between(each.declared_at, each.responded_at) for each in incidents]),
+        (
+            "resolve",
+            goals.resolve,
+            [_time_between(each.declared_at + each.paused_time, each.resolved_at) for each in worst],
+        ),
     ):
         known = [each for each in times if each is not None]
         met = sum(each <= within.as_timedelta for each in known)
@@ -294,4 +298,4 @@ def _count_in_order(items: Iterable[_K], order: Iterable[_K]) -> dict[_K, int]:
 def _worst_first_key(one: IncidentMetrics) -> tuple[Severity, int, timedelta, datetime, int]:
     incident = one.incident
     to_resolve = one.durations.to_resolve or timedelta()
-    return incident.severity, -len(one.missed), -to_resolve, incident.declared_at, incident.number
+    return incident.severity, -len(one.missed_slas), -to_resolve, incident.declared_at, incident.number

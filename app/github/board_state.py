@@ -34,11 +34,11 @@ MarkedComment = tuple[Comment, Mapping[str, Any]]
 
 
 @cache
-def _type_adapter(shape: Any) -> TypeAdapter[Any]:
+def _type_adapter(type_: Any) -> TypeAdapter[Any]:
     """Return the cached pydantic adapter that reads and writes that type."""
     from pydantic import TypeAdapter  # noqa: PLC0415  slow to load, and not needed by every run
 
-    return TypeAdapter(shape)
+    return TypeAdapter(type_)
 
 
 @dataclass(frozen=True, slots=True)

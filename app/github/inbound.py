@@ -40,9 +40,9 @@ OPENING_PERIOD = timedelta(seconds=5)
 
 The labels of an issue form arrive as deliveries of their own.
 """
-_SECOND = timedelta(seconds=1)
-_CLOCK_SKEW_PERIOD = timedelta(minutes=5)
-_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_ONE_SECOND = timedelta(seconds=1)
+_MAX_CLOCK_SKEW = timedelta(minutes=5)
+_COMMIT_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _POSTMORTEM_ACTIONS = ("opened", "reopened", "closed")
 _PROPOSAL_ACTIONS = ("opened", "synchronize", "reopened", "ready_for_review")
 _DEFAULT_POLICY = Policy()
@@ -139,17 +139,20 @@ def installation_change_of(event_name: str, payload: Json) -> InstallationChange
     """Return the change to the App's installation that a delivery reports; None if there is none."""
     action, installation = payload.get("action"), payload.get("installation") or {}
     if event_name == "installation" and action in ("created", "deleted"):
-        repository_ids = _ids(payload, "repositories")
+        repository_ids = _repository_ids(payload, "repositories")
         if action == "created":
             return InstallationChange(_github_id(installation), added=repository_ids)
         return InstallationChange(_github_id(installation), removed=repository_ids, whole_installation=True)
     if event_name == "installation_repositories":
-        added, removed = _ids(payload, "repositories_added"), _ids(payload, "repositories_removed")
+        added, removed = (
+            _repository_ids(payload, "repositories_added"),
+            _repository_ids(payload, "repositories_removed"),
+        )
         return InstallationChange(_github_id(installation), removed=removed, added=added)
     return None
 
 
-def _ids(payload: Json, key: str) -> tuple[int, ...]:
+def _repository_ids(payload: Json, key: str) -> tuple[int, ...]:
     return tuple(_github_id(one) for one in payload.get(key) or ())
 
 
@@ -224,7 +227,7 @@ def read_labels(payload: Json) -> LabelsSeen | None:
         return None
     is_manual = payload.get("action") in ("labeled", "unlabeled") and not is_bot(payload.get("sender"))
     # GitHub's times are whole seconds: within the same one, a person's label change counts as newer than ours.
-    return LabelsSeen(at + _SECOND if is_manual and at - created > OPENING_PERIOD else at, labels_of(issue))
+    return LabelsSeen(at + _ONE_SECOND if is_manual and at - created > OPENING_PERIOD else at, labels_of(issue))
 
 
 def read_labels_only(event_name: str, payload: Json, received_at: datetime) -> LabelsSeen | None:
@@ -282,7 +285,7 @@ def build_opened_event(issue: Json, repo: str, policy: Policy, at: datetime, *, 
     return Opened(
         by=by,
         key="opened",
-        url=_url(issue),
+        url=_html_url(issue),
         id="",
         repo=repo,
         number=int(issue["number"]),
@@ -312,7 +315,7 @@ def read_commands(comment: Json) -> Commented | None:
     return Commented(
         by=login_of(user),
         key=f"comment/{_github_id(comment)}",
-        url=_url(comment),
+        url=_html_url(comment),
         comment=_github_id(comment),
         commands=commands,
     )
@@ -430,7 +433,7 @@ def _read_comment(action: str, payload: Json, received_at: datetime) -> TimedEve
 
 def _read_pull_request(action: str, payload: Json, received_at: datetime) -> TimedEvent | None:
     pull = payload["pull_request"]
-    by, number, url = login_of(payload.get("sender")), int(pull["number"]), _url(pull)
+    by, number, url = login_of(payload.get("sender")), int(pull["number"]), _html_url(pull)
     if action in ("opened", "reopened"):
         at = _time_or_received(pull.get("created_at") if action == "opened" else pull.get("updated_at"), received_at)
         return TimedEvent(at, PostmortemOpened(by=by, key=pull_event_key(number, action), url=url, pull=number))
@@ -472,7 +475,7 @@ def _head_commit(payload: Json) -> str:
 
 def _commit_sha(sha: object) -> str:
     """Return the commit id; empty if it is none, such as the zeros that stand for a deleted branch."""
-    return sha if isinstance(sha, str) and _SHA.fullmatch(sha) and sha.strip("0") else ""
+    return sha if isinstance(sha, str) and _COMMIT_SHA.fullmatch(sha) and sha.strip("0") else ""
 
 
 def _pull_request_of(payload: Json) -> Json:
@@ -500,7 +503,7 @@ def _time_or_received(text: object, received_at: datetime) -> datetime:
         found = parse_time(str(text))
     except ValueError:
         return received_at
-    return received_at if found > received_at + _CLOCK_SKEW_PERIOD or found.year < 2008 else found
+    return received_at if found > received_at + _MAX_CLOCK_SKEW or found.year < 2008 else found
 
 
 def _github_id(row: Json) -> int:
@@ -511,7 +514,7 @@ def _github_id(row: Json) -> int:
     return found
 
 
-def _url(row: Json) -> str:
+def _html_url(row: Json) -> str:
     return replace_unstorable(str(row.get("html_url") or ""))
 
 

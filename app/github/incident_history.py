@@ -93,7 +93,7 @@ def with_roles(
             yield timed_event
 
 
-def current_roles(tracker: Tracker) -> RoleLookup:
+def current_role_lookup(tracker: Tracker) -> RoleLookup:
     """Return a lookup of today's roles, which asks for each login once.
 
     A user that GitHub does not know has no role.
@@ -123,7 +123,7 @@ def load_past_incidents(
     """
     from app.core.backtest import PastIncident  # noqa: PLC0415  most callers of this module run no backtest
 
-    role = current_roles(tracker)
+    role = current_role_lookup(tracker)
     for issue in tracker.incidents_since(label, since)[:MAX_INCIDENTS]:
         issue_history = load_history(tracker, issue, repo, policy)
         log = tuple((one.at, one.event) for one in with_roles(issue_history.events, policy.labels, role))

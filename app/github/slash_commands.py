@@ -47,24 +47,24 @@ def parse_commands(body: str) -> tuple[SlashCommand, ...]:
 _QUOTE = 0
 _CONTAINER_STARTS = frozenset(">-+*0123456789")  # first characters of quotations and list items
 _BLOCK_STARTS = frozenset("#-_*=`~<")  # first characters of all other blocks
-_ITEM = re.compile(r"( {0,3}(?:[-+*]|([0-9]{1,9})[.)]))( +|\Z)")
-_UNDERLINE = re.compile(r"(?:=+|-+) *\Z")
+_LIST_ITEM = re.compile(r"( {0,3}(?:[-+*]|([0-9]{1,9})[.)]))( +|\Z)")
+_HEADING_UNDERLINE = re.compile(r"(?:=+|-+) *\Z")
 _RULE_OR_HEADING = re.compile(r"#{1,6}(?: |\Z)|(?:- *+){3,}+\Z|(?:_ *+){3,}+\Z|(?:\* *+){3,}+\Z")
 _FENCE = re.compile(r"(`{3,})[^`]*\Z|(~{3,})")
-_BLOCKS = (
+_HTML_BLOCK_TAGS = (
     "address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt"
     "|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu"
     "|menuitem|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr"
     "|track|ul"
 )
-_ATTRIBUTE = r"""\s++[a-zA-Z_:][a-zA-Z0-9:._-]*+(?:\s*+=\s*+(?:[^"'=<>`\x00-\x20]++|'[^']*+'|"[^"]*+"))?+"""
-_HTML = re.compile(
+_HTML_ATTRIBUTE = r"""\s++[a-zA-Z_:][a-zA-Z0-9:._-]*+(?:\s*+=\s*+(?:[^"'=<>`\x00-\x20]++|'[^']*+'|"[^"]*+"))?+"""
+_HTML_BLOCK_START = re.compile(
     rf"<(?:(?P<raw>(?:script|pre|style|textarea)(?=\s|>|\Z))"
     rf"|(?P<comment>!--)|(?P<instruction>\?)|(?P<declaration>![a-z])"
-    rf"|(?P<cdata>!\[(?-i:CDATA)\[)|(?P<block>/?(?:{_BLOCKS})(?=\s|/?>|\Z)))",
+    rf"|(?P<cdata>!\[(?-i:CDATA)\[)|(?P<block>/?(?:{_HTML_BLOCK_TAGS})(?=\s|/?>|\Z)))",
     re.IGNORECASE,
 )
-_HTML_ENDS: dict[str, Callable[[str], object]] = {
+_HTML_BLOCK_ENDS: dict[str, Callable[[str], object]] = {
     "raw": re.compile(r"</(?:script|pre|style|textarea)>", re.IGNORECASE).search,
     "comment": re.compile(r"-->").search,
     "instruction": re.compile(r"\?>").search,
@@ -72,7 +72,7 @@ _HTML_ENDS: dict[str, Callable[[str], object]] = {
     "cdata": re.compile(r"\]\]>").search,
     "block": re.compile(r" *\Z").match,
 }
-_ONE_TAG = re.compile(rf"(?:<[A-Za-z][A-Za-z0-9-]*+(?:{_ATTRIBUTE})*+\s*+/?>|</[A-Za-z][A-Za-z0-9-]*+\s*+>)\s*\Z")
+_ONE_TAG = re.compile(rf"(?:<[A-Za-z][A-Za-z0-9-]*+(?:{_HTML_ATTRIBUTE})*+\s*+/?>|</[A-Za-z][A-Za-z0-9-]*+\s*+>)\s*\Z")
 
 
 def _top_level_paragraphs(lines: Iterable[str]) -> Iterator[str]:
@@ -128,17 +128,17 @@ class _BlockState:
 
     def _match_containers(self, rest: str) -> tuple[int, str]:
         """Return how many open quotations and list items the line continues, and the line's content within them."""
-        for number, need in enumerate(self.containers):
+        for number, container in enumerate(self.containers):
             text = rest.lstrip(" ")
             indent = len(rest) - len(text)
-            if need == _QUOTE:
+            if container == _QUOTE:
                 if indent > 3 or text[:1] != ">":
                     return number, rest
                 rest = text[1:].removeprefix(" ")
-            elif indent < need if text else self._in_empty_item and number == len(self.containers) - 1:
+            elif indent < container if text else self._in_empty_item and number == len(self.containers) - 1:
                 return number, rest
             else:
-                rest = rest[need:]
+                rest = rest[container:]
         return len(self.containers), rest
 
     def _open_containers(self, rest: str, matched: int, *, after_paragraph: bool) -> tuple[list[int], str]:
@@ -155,8 +155,12 @@ class _BlockState:
                 opened.append(_QUOTE)
                 rest = text[1:].removeprefix(" ")
                 continue
-            item = _ITEM.match(rest)
-            if not item or _RULE_OR_HEADING.match(text) or (after_paragraph and not opened and _UNDERLINE.match(text)):
+            item = _LIST_ITEM.match(rest)
+            if (
+                not item
+                or _RULE_OR_HEADING.match(text)
+                or (after_paragraph and not opened and _HEADING_UNDERLINE.match(text))
+            ):
                 break
             empty = item.end() == len(rest)
             if after_paragraph and not opened and (empty or int(item[2] or 1) != 1):
@@ -170,18 +174,18 @@ class _BlockState:
         """Return True if a block other than a paragraph begins here or, for an underline, ends here."""
         if text[0] not in _BLOCK_STARTS:
             return False
-        if _RULE_OR_HEADING.match(text) or (continues and not outside and _UNDERLINE.match(text)):
+        if _RULE_OR_HEADING.match(text) or (continues and not outside and _HEADING_UNDERLINE.match(text)):
             self.ends_block = None
             return True
         if fence := _FENCE.match(text):
             self.ends_block = partial(_closes_fence, fence[1] or fence[2])
             return True
-        if html := _HTML.match(text):
-            ends_block = _HTML_ENDS[html.lastgroup or ""]
+        if html := _HTML_BLOCK_START.match(text):
+            ends_block = _HTML_BLOCK_ENDS[html.lastgroup or ""]
             self.ends_block = None if ends_block(text) else ends_block
             return True
         if not continues and _ONE_TAG.match(text):
-            self.ends_block = _HTML_ENDS["block"]
+            self.ends_block = _HTML_BLOCK_ENDS["block"]
             return True
         return False
 
@@ -193,9 +197,9 @@ def _closes_fence(mark: str, line: str) -> bool:
 
 # --- hidden parts of a paragraph
 
-_TICKS = re.compile(r"`+")
-_SPECIAL = re.compile(r"`+|<!--|\\")
-_DEFINITION = re.compile(
+_BACKTICKS = re.compile(r"`+")
+_HIDDEN_PART_START = re.compile(r"`+|<!--|\\")
+_LINK_DEFINITION = re.compile(
     r"[ \t]*\[(?=[^\]]*[^\s\]])(?:[^\[\]\\]|\\.)*+\]:[ \t]*\n?[ \t]*(?:<(?:[^<>\\\n]|\\.)*+>|[^\s<]\S*+)"
     r"""(?:(?:[ \t]+|[ \t]*\n[ \t]*)(?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|\((?:[^()\\]|\\.)*+\)))?[ \t]*(?:\n|\Z)""",
     re.DOTALL,
@@ -205,7 +209,7 @@ _DEFINITION = re.compile(
 def _visible_lines(paragraph: str) -> list[str]:
     """Return the lines that do not begin within a link definition, a code span or an HTML comment."""
     shown = 0
-    while definition := _DEFINITION.match(paragraph, shown):
+    while definition := _LINK_DEFINITION.match(paragraph, shown):
         shown = definition.end()
     paragraph = paragraph[shown:]
     hidden = _hidden_ranges(paragraph)
@@ -224,11 +228,11 @@ def _visible_lines(paragraph: str) -> list[str]:
 def _hidden_ranges(text: str) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each code span and inline comment, in linear time."""
     closers: dict[int, list[int]] = {}
-    for run in reversed(list(_TICKS.finditer(text))):
+    for run in reversed(list(_BACKTICKS.finditer(text))):
         closers.setdefault(len(run[0]), []).append(run.start())
     last_close = text.rfind("-->")
     at = 0
-    while found := _SPECIAL.search(text, at):
+    while found := _HIDDEN_PART_START.search(text, at):
         at = found.end()
         if found[0] == "\\":
             at += 1

@@ -119,13 +119,13 @@ def is_known_event(timed_event: TimedEvent, log: Sequence[tuple[datetime, Event]
 
     It is matched by its key or, where the key holds a time, by its kind and nearly the same time.
     """
-    what, slash, _ = timed_event.event.key.rpartition("/")
+    key_prefix, slash, _ = timed_event.event.key.rpartition("/")
     for at, event in log:
         if event.key == timed_event.event.key:
             return True
         if (
             slash
-            and event.key.startswith(f"{what}/20")
+            and event.key.startswith(f"{key_prefix}/20")
             and abs(at - timed_event.at) <= _SAME_EVENT_PERIOD
             and type(event) is type(timed_event.event)
         ):
@@ -182,14 +182,14 @@ def _event_from(row: Json) -> TimedEvent | None:
     return (
         None
         if is_bot(actor) and kind in ("labeled", "unlabeled")
-        else TimedEvent(at, _simple_event(kind, row, login_of(actor), at))
+        else TimedEvent(at, _event_of_kind(kind, row, login_of(actor), at))
     )
 
 
 _EVENT_KINDS = ("labeled", "unlabeled", "closed", "reopened", "locked", "unlocked", "transferred")
 
 
-def _simple_event(kind: str, row: Json, by: str, at: datetime) -> Event:
+def _event_of_kind(kind: str, row: Json, by: str, at: datetime) -> Event:
     label = _label_name(row)
     events: dict[str, Event] = {
         "labeled": Labeled(by=by, key=event_key(f"labeled/{label}", at), label=label),

@@ -361,12 +361,12 @@ class GitHubTracker:
         *,
         params: Mapping[str, str | int] | None = None,
     ) -> ApiResponse:
-        def ask(found: Repository) -> ApiResponse:
+        def send(found: Repository) -> ApiResponse:
             if method != "GET":
                 self.guard()
             return self.client.call(found.installation, method, _api_path(found, path), json=json, params=params)
 
-        return self._follow_rename(ask)
+        return self._follow_rename(send)
 
     def _response_time(self, answer: ApiResponse) -> datetime:
         """Return when GitHub answered: by its clock to the second, or by ours if the header is missing."""
@@ -380,12 +380,12 @@ class GitHubTracker:
             lambda found: list(self.client.list_rows(found.installation, _api_path(found, path), params, key=key))
         )
 
-    def _follow_rename(self, ask: Callable[[Repository], _T]) -> _T:
+    def _follow_rename(self, send: Callable[[Repository], _T]) -> _T:
         """Call `ask` with the repository and, if it has moved, again under its present name."""
         try:
-            return ask(self.repository)
+            return send(self.repository)
         except Moved:
-            return ask(self._find_renamed())
+            return send(self._find_renamed())
 
     def _find_renamed(self) -> Repository:
         """Return the repository under its present name.  Raises NotFound if it is not the repository that moved."""

@@ -100,7 +100,7 @@ class _SchemaBuilder:
     """Builds the schema of each shape of type; records and enumerations once, under their names."""
 
     def __init__(self) -> None:
-        in_any_case = {"type": "string", "pattern": _anchored(f"{_case_insensitive('off', 'null')}|~")}
+        in_any_case = {"type": "string", "pattern": _anchor_pattern(f"{_case_insensitive('off', 'null')}|~")}
         self.definitions: dict[str, Schema] = {
             "Off": {"description": "takes it away"} | _any_of({"enum": ["off", None]}, in_any_case)
         }
@@ -140,15 +140,15 @@ class _SchemaBuilder:
         if keys is Severity:
             found["properties"] = {name: value for scale in Scale for name in _severity_names(scale)}
             found["patternProperties"] = {
-                _anchored(f"{_case_insensitive('sev')}[1-4]|{_case_insensitive('p')}[0-3]"): value
+                _anchor_pattern(f"{_case_insensitive('sev')}[1-4]|{_case_insensitive('p')}[0-3]"): value
             }
         elif isinstance(keys, type) and issubclass(keys, Enum):
             found["properties"] = {member.value: value for member in keys}
-            found["patternProperties"] = {_anchored(_case_insensitive(*(member.value for member in keys))): value}
+            found["patternProperties"] = {_anchor_pattern(_case_insensitive(*(member.value for member in keys))): value}
         elif keys is value_parsers.ClockName:
             found["properties"] = dict.fromkeys(value_parsers.CLOCK_NAMES, value)
         else:
-            found["patternProperties"] = {_anchored(_PATTERNS.get(keys, _NAME)): value}
+            found["patternProperties"] = {_anchor_pattern(_PATTERNS.get(keys, _NAME)): value}
         return found
 
     def record_reference(self, cls: Any) -> Schema:
@@ -192,7 +192,10 @@ class _SchemaBuilder:
         return {"$ref": f"#/$defs/{name}"}
 
     def enumeration(self, name: str, values: list[str]) -> Schema:
-        in_any_case = {"type": "string", "pattern": _anchored(_case_insensitive(*(value.lower() for value in values)))}
+        in_any_case = {
+            "type": "string",
+            "pattern": _anchor_pattern(_case_insensitive(*(value.lower() for value in values))),
+        }
         self.definitions.setdefault(name, _any_of({"enum": values}, in_any_case))
         return {"$ref": f"#/$defs/{name}"}
 
@@ -210,7 +213,7 @@ def _word_schema(kind: Any) -> Schema:
         found |= {"type": ["number", "string"], "minimum": 0, "maximum": 5}
     elif kind not in (Duration, value_parsers.RepeatInterval, value_parsers.Elapsed, value_parsers.Turn):
         found["type"] = ["string", "number", "boolean"]  # the reader takes it as text, whatever YAML makes of it
-    found["pattern"] = _anchored(pattern)
+    found["pattern"] = _anchor_pattern(pattern)
     return found | ({"examples": list(KIND_EXAMPLES[kind])} if kind in KIND_EXAMPLES else {})
 
 
@@ -238,5 +241,5 @@ def _severity_names(scale: Scale) -> list[str]:
     return [severity.inline_name(scale) for severity in Severity]
 
 
-def _anchored(pattern: str) -> str:
+def _anchor_pattern(pattern: str) -> str:
     return f"^(?:{pattern})$"

@@ -128,14 +128,16 @@ def parse_yaml(text: str, parser: Any = PARSER) -> tuple[MapNode, list[Duplicate
     Raises UnsupportedYaml.
     """
     if len(text) > MAX_FILE_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_FILE_BYTES:
-        raise _unsupported(Position(), "the file is too large", "at most 64 KiB are read")
+        raise _unsupported_error(Position(), "the file is too large", "at most 64 KiB are read")
     if text.startswith("version https://git-lfs.github.com/spec/"):
-        raise _unsupported(Position(), "the file is a Git LFS pointer", "store the policy itself in the repository")
+        raise _unsupported_error(
+            Position(), "the file is a Git LFS pointer", "store the policy itself in the repository"
+        )
     if forbidden := _NON_YAML_CHARACTERS.search(text):
         before = text[: forbidden.start()]
         spot = Position(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
         found = f"the character U+{ord(forbidden[0]):04X} is not allowed in YAML"
-        raise _unsupported(spot, found, "take it out")
+        raise _unsupported_error(spot, found, "take it out")
     lines = _LINE_END.split(text)
     builder = _TreeBuilder(lines)
     try:
@@ -144,7 +146,9 @@ def parse_yaml(text: str, parser: Any = PARSER) -> tuple[MapNode, list[Duplicate
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, lines) from None
     except (yaml.YAMLError, ValueError, OverflowError):
-        raise _unsupported(Position(), "the file is not YAML", r"check its directives and its \U escapes") from None
+        raise _unsupported_error(
+            Position(), "the file is not YAML", r"check its directives and its \U escapes"
+        ) from None
     return builder.finish(), builder.duplicate_keys
 
 
@@ -172,9 +176,9 @@ class _TreeBuilder:
         elif kind is yaml.DocumentStartEvent:
             self._documents += 1
             if self._documents > 1:
-                raise _unsupported(_position_of(event), "a second document begins", "a policy is one document")
+                raise _unsupported_error(_position_of(event), "a second document begins", "a policy is one document")
         elif isinstance(event, yaml.AliasEvent):
-            raise _unsupported(
+            raise _unsupported_error(
                 _position_of(event),
                 f"the alias {quoted_excerpt('*' + str(event.anchor))} is not read",
                 "write the value out",
@@ -224,7 +228,7 @@ class _TreeBuilder:
             return MapNode(1, 1)
         if not isinstance(self._root, MapNode):
             what = "list" if isinstance(self._root, ListNode) else "text"
-            raise _unsupported(
+            raise _unsupported_error(
                 self._root.position, f"the file holds a {what}", "a policy is a map, such as extends: guide"
             )
         return self._root
@@ -240,25 +244,27 @@ def _scalar_node(event: Any) -> ScalarNode:
     value = value.rstrip("\n")
     if forbidden := _FORBIDDEN_CHARACTERS.search(value):
         found = f"{quoted_excerpt(value)} has the character U+{ord(forbidden[0]):04X}"
-        raise _unsupported(_position_of(event), found, "write plain text on one line")
+        raise _unsupported_error(_position_of(event), found, "write plain text on one line")
     return ScalarNode(value, mark.line + 1, mark.column + 1, not event.style)
 
 
 def _reject_anchor_and_tag(event: Any) -> None:
     if event.anchor is not None:
         wanted = "write the value out where it is used"
-        raise _unsupported(_position_of(event), f"the anchor {quoted_excerpt('&' + event.anchor)} is not read", wanted)
+        raise _unsupported_error(
+            _position_of(event), f"the anchor {quoted_excerpt('&' + event.anchor)} is not read", wanted
+        )
     if event.tag is not None:
-        raise _unsupported(
+        raise _unsupported_error(
             _position_of(event), f"the tag {quoted_excerpt(event.tag)} is not read", "write the value without it"
         )
 
 
 def _require_key(node: Node) -> ScalarNode:
     if not isinstance(node, ScalarNode):
-        raise _unsupported(node.position, "a key is a list or a map", "a key is a word, such as extends")
+        raise _unsupported_error(node.position, "a key is a list or a map", "a key is a word, such as extends")
     if node.value == "<<" and node.plain:
-        raise _unsupported(node.position, "the merge key '<<' is not read", "write the keys out")
+        raise _unsupported_error(node.position, "the merge key '<<' is not read", "write the keys out")
     return node
 
 
@@ -268,10 +274,10 @@ def _position_of(event: Any) -> Position:
 
 
 def _depth_error(position: Position) -> UnsupportedYaml:
-    return _unsupported(position, "the file is nested too deeply", f"at most {MAX_DEPTH} levels are read")
+    return _unsupported_error(position, "the file is nested too deeply", f"at most {MAX_DEPTH} levels are read")
 
 
-def _unsupported(position: Position, found: str, wanted: str) -> UnsupportedYaml:
+def _unsupported_error(position: Position, found: str, wanted: str) -> UnsupportedYaml:
     return UnsupportedYaml(position, "the file", InvalidValue(found, wanted))
 
 
@@ -281,4 +287,4 @@ def _syntax_error(error: yaml.MarkedYAMLError, lines: list[str]) -> UnsupportedY
     problem = " ".join((error.problem or "it cannot be parsed").split()).replace("in this context", "here")
     tab = any("\t" in line[: spot.column] for line in lines[spot.line - 1 : spot.line])
     wanted = "indent with spaces" if tab else "write key: value, indented with spaces"
-    return _unsupported(spot, f"the file is not YAML: {problem[:120]}", wanted)
+    return _unsupported_error(spot, f"the file is not YAML: {problem[:120]}", wanted)

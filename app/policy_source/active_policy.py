@@ -67,12 +67,12 @@ class ActivePolicy:
     @property
     def notice_keys(self) -> frozenset[str]:
         """Keys of the notices that report the current problems."""
-        return frozenset(trouble.notice_key for trouble in self.problems)
+        return frozenset(problem.notice_key for problem in self.problems)
 
     @property
     def faults(self) -> tuple[str, ...]:
         """All problems, one line each."""
-        return tuple(fault for trouble in self.problems for fault in trouble.faults)
+        return tuple(fault for problem in self.problems for fault in problem.faults)
 
 
 class PolicySource:
@@ -88,25 +88,37 @@ class PolicySource:
 
         If GitHub cannot be asked, the last known files apply.
         """
-        home, above = PolicyScope.repository(repository.id), PolicyScope.organisation(repository.installation)
+        own_scope, organisation_scope = (
+            PolicyScope.repository(repository.id),
+            PolicyScope.organisation(repository.installation),
+        )
         with database.autocommit() as db:
-            known = policies.load_stored_policy(db, home)
-        own, newest = _refresh_file(known, tracker.policy, now, repository)
+            known = policies.load_stored_policy(db, own_scope)
+        own_file, newest = _refresh_file(known, tracker.policy, now, repository)
         needs_organisation = uses_organisation_policy(newest) and not repository.is_organisation_config
-        org = self._load_organisation_file(database, tracker, repository, now) if needs_organisation else StoredPolicy()
-        if needs_organisation and _was_never_read(org):
-            own = known  # the newest file cannot be validated yet
+        organisation_file = (
+            self._load_organisation_file(database, tracker, repository, now) if needs_organisation else StoredPolicy()
+        )
+        if needs_organisation and _was_never_read(organisation_file):
+            own_file = known  # the newest file cannot be validated yet
         else:
-            own = _validate_newest(own, newest, _select_base_text(org, newest) if needs_organisation else None)
-            if own != known:
+            own_file = _validate_newest(
+                own_file, newest, _select_base_text(organisation_file, newest) if needs_organisation else None
+            )
+            if own_file != known:
                 with database.transaction() as db:
-                    policies.save_stored_policy(db, home, own)
-        problems = [*_file_problems(home, own), *(_file_problems(above, org) if needs_organisation else ())]
-        policy, base = self._parse_cached(own.text, own.base_text), None
-        if own.base_text is not None:
-            base = self._parse_cached(None, own.base_text)
+                    policies.save_stored_policy(db, own_scope, own_file)
+        problems = [
+            *_file_problems(own_scope, own_file),
+            *(_file_problems(organisation_scope, organisation_file) if needs_organisation else ()),
+        ]
+        policy, base = self._parse_cached(own_file.text, own_file.base_text), None
+        if own_file.base_text is not None:
+            base = self._parse_cached(None, own_file.base_text)
         filled, feed_problems = self._feeds.fill_rotations(database, tracker, repository, policy, base, now)
-        return ActivePolicy(filled, (*problems, *_feed_problems(feed_problems, repository, home, above)))
+        return ActivePolicy(
+            filled, (*problems, *_feed_problems(feed_problems, repository, own_scope, organisation_scope))
+        )
 
     def load_cached(self, database: Database, repository: Repository) -> Policy:
         """Load the last known policy without shifts, for callers that must not wait for GitHub or a feed."""
@@ -124,10 +136,10 @@ class PolicySource:
         """
         base = None
         if uses_organisation_policy(text) and not repository.is_organisation_config:
-            org = self._load_organisation_file(database, tracker, repository, now)
-            if _was_never_read(org):
+            organisation_file = self._load_organisation_file(database, tracker, repository, now)
+            if _was_never_read(organisation_file):
                 raise DeliveryFailed("the organisation's policy is not known now", retry_after=5)
-            base = _select_base_text(org, text)
+            base = _select_base_text(organisation_file, text)
         return self._parse_cached(None, base) if text is None else read_policy(text, org=base)
 
     def _load_organisation_file(
@@ -136,13 +148,13 @@ class PolicySource:
         """Load the organisation's file; refresh it if due."""
         with database.autocommit() as db:
             known = policies.load_stored_policy(db, PolicyScope.organisation(repository.installation))
-        org, newest = _refresh_file(known, tracker.organisation_policy, now, repository)
-        if org == known:
+        organisation_file, newest = _refresh_file(known, tracker.organisation_policy, now, repository)
+        if organisation_file == known:
             return known
-        org = _validate_newest(org, newest, None, name=_organisation_file_name(repository))
+        organisation_file = _validate_newest(organisation_file, newest, None, name=_organisation_file_name(repository))
         with database.transaction() as db:
-            policies.save_stored_policy(db, PolicyScope.organisation(repository.installation), org)
-        return org
+            policies.save_stored_policy(db, PolicyScope.organisation(repository.installation), organisation_file)
+        return organisation_file
 
     def _parse_cached(self, text: str | None, base: str | None) -> Policy:
         if text is None and base is None:
@@ -192,11 +204,11 @@ def _was_never_read(stored: StoredPolicy) -> bool:
     return stored.checked_at is None and stored.newest_text is None
 
 
-def _select_base_text(org: StoredPolicy, newest: str | None) -> str | None:
+def _select_base_text(organisation_file: StoredPolicy, newest: str | None) -> str | None:
     """Return the organisation's file against which a repository's is validated: the last good one."""
-    if org.text is None and newest is not None:
-        return org.newest_text  # no version was ever valid, so the fault of the newest is reported
-    return org.text
+    if organisation_file.text is None and newest is not None:
+        return organisation_file.newest_text  # no version was ever valid, so the fault of the newest is reported
+    return organisation_file.text
 
 
 def _parse_or_default(text: str | None, base: str | None) -> Policy:
@@ -211,18 +223,23 @@ def _parse_or_default(text: str | None, base: str | None) -> Policy:
         return load_profile(DEFAULT_PROFILE)
 
 
-def _file_problems(place: PolicyScope, stored: StoredPolicy) -> Iterable[PolicyProblem]:
+def _file_problems(scope: PolicyScope, stored: StoredPolicy) -> Iterable[PolicyProblem]:
     if stored.fault:
-        yield PolicyProblem(place, stored.evaluated_versions[:12], tuple(stored.fault.splitlines()))
+        yield PolicyProblem(scope, stored.evaluated_versions[:12], tuple(stored.fault.splitlines()))
 
 
 def _feed_problems(
-    feed_problems: Iterable[FeedProblem], repository: Repository, home: PolicyScope, above: PolicyScope
+    feed_problems: Iterable[FeedProblem],
+    repository: Repository,
+    own_scope: PolicyScope,
+    organisation_scope: PolicyScope,
 ) -> Iterable[PolicyProblem]:
     for one in feed_problems:
         file = _organisation_file_name(repository) if one.shared else POLICY_PATH
         yield PolicyProblem(
-            above if one.shared else home, one.version, (f"{file}: rotations.{one.rotation}.feed: {one.sentence}",)
+            organisation_scope if one.shared else own_scope,
+            one.version,
+            (f"{file}: rotations.{one.rotation}.feed: {one.sentence}",),
         )
 
 

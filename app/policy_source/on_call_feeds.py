@@ -81,12 +81,12 @@ class OnCallFeeds:
 
     def __init__(
         self,
-        outbound: SafeHttpClient | None = None,
+        http_client: SafeHttpClient | None = None,
         environment: Mapping[str, str] | None = None,
         *,
         timeout_seconds: float = 10.0,
     ) -> None:
-        self._outbound = outbound or SafeHttpClient()
+        self._http_client = http_client or SafeHttpClient()
         self._environment = environment or {}
         self._timeout_seconds = timeout_seconds
         self._occurrence_cache: dict[tuple[FeedKey, str, datetime | None], tuple[Occurrence, ...]] = {}
@@ -123,11 +123,11 @@ class OnCallFeeds:
         self, database: Database, tracker: Tracker, wanted: tuple[FeedKey, ...], now: datetime
     ) -> dict[FeedKey, StoredFeed]:
         """Refresh the feeds that are due; return what is stored of each."""
-        ends_at = time.monotonic() + self._timeout_seconds
+        deadline = time.monotonic() + self._timeout_seconds
         with database.transaction() as db:
             states = {feed: feeds.load_stored_feed(db, feed) for feed in wanted}
         for feed, stored in states.items():
-            remaining_seconds = ends_at - time.monotonic()
+            remaining_seconds = deadline - time.monotonic()
             if remaining_seconds > 0 and (stored.checked_at is None or now - stored.checked_at >= _REFRESH_INTERVAL):
                 states[feed] = self._refresh_feed(database, tracker, feed, stored, now, remaining_seconds)
             elif stored.read_at is not None and now - stored.read_at >= _REPARSE_INTERVAL:
@@ -204,7 +204,7 @@ class OnCallFeeds:
             if not source.startswith(("https://", "http://")):
                 return _read_file(Path(source)), ""
         headers = {"Accept": "text/calendar, */*;q=0.1"} | ({"If-None-Match": stored.etag} if stored.etag else {})
-        response = self._outbound.get(
+        response = self._http_client.get(
             source, headers=headers, max_bytes=MAX_FEED_BYTES, timeout_seconds=remaining_seconds
         )
         return None if response.is_not_modified else response.body, _safe_etag(response.headers.get("etag", ""))
@@ -257,8 +257,8 @@ def _locate_feed(repository: Repository, name: str, rotation: Rotation, base: Po
     source = rotation.feed
     if source.startswith((_ENVIRONMENT_PREFIX, "https://", "http://")):
         return FeedKey("anywhere", 0, source)
-    above = base.rotations.get(name) if base else None
-    if above is not None and above.feed == source:
+    base_rotation = base.rotations.get(name) if base else None
+    if base_rotation is not None and base_rotation.feed == source:
         return FeedKey("organisation", repository.installation, source)
     return FeedKey("repository", repository.id, source)
 
@@ -314,7 +314,7 @@ def _display_name(feed: FeedKey) -> str:
     if feed.scope != "anywhere" or feed.source.startswith(_ENVIRONMENT_PREFIX):
         return f"'{make_visible(feed.source)}'"
     try:
-        return f"'{parse_address(feed.source, loopback=True).redacted}'"
+        return f"'{parse_address(feed.source, loopback=True).redacted_url}'"
     except ValueError:
         return "its address"
 

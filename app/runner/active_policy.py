@@ -22,7 +22,7 @@ from app.ports import CalendarFile, DeliveryFailed, Repository, Tracker
 
 _MAX_VERSIONS = 10
 """Maximum number of earlier versions tried when the file has a fault."""
-_PAST_SHIFTS_PERIOD, _FUTURE_SHIFTS_PERIOD = timedelta(days=14), timedelta(days=60)
+_LOOKBACK_PERIOD, _LOOKAHEAD_PERIOD = timedelta(days=14), timedelta(days=60)
 """How far back and how far ahead of now shifts are read, as in the app."""
 
 
@@ -133,7 +133,7 @@ def _with_feed_shifts(tracker: Tracker, policy: Policy, own: str | None, now: da
         try:
             text = _fetch_feed(tracker, rotation.feed, in_repository=own is not None)
             result = match_people(
-                read_occurrences(text, now - _PAST_SHIFTS_PERIOD, now + _FUTURE_SHIFTS_PERIOD),
+                read_occurrences(text, now - _LOOKBACK_PERIOD, now + _LOOKAHEAD_PERIOD),
                 policy.people,
                 rotation.zone,
                 now,

@@ -165,7 +165,7 @@ class _IssueWriter:
             # Its key can be new although the notice is not: under another policy, or with more due than fits a comment.
             return snapshot.has_deferred_notices or effect.at >= snapshot.at - _PAST_NOTICE_AGE
         if isinstance(effect, Escalate | Announce) and snapshot.policy_version != self.active.version:
-            return not any(_have_same_recipients(effect.key, key) for key in self.comment_urls)
+            return not any(_address_same_recipients(effect.key, key) for key in self.comment_urls)
         return True
 
     def _add_reaction(self, effect: React) -> None:
@@ -265,15 +265,17 @@ class _IssueWriter:
         )
 
 
-def _have_same_recipients(key: str, posted_key: str) -> bool:
+def _address_same_recipients(key: str, posted_key: str) -> bool:
     """Return whether both keys address the same people between the same two reopenings.
 
     Both have to be escalation steps or announcements.
     """
-    return key.startswith(("escalate/", "announce/")) and _recipients_and_run(key) == _recipients_and_run(posted_key)
+    return key.startswith(("escalate/", "announce/")) and _recipients_and_reopening(key) == _recipients_and_reopening(
+        posted_key
+    )
 
 
-def _recipients_and_run(key: str) -> tuple[str, str]:
+def _recipients_and_reopening(key: str) -> tuple[str, str]:
     """Split a key such as `escalate/cto@1h#2` into its recipients and the number of the reopening."""
     return key.partition("@")[0].partition("#")[0], key.partition("#")[2]
 

@@ -154,9 +154,9 @@ def gather_incident(
 
     def role(login: str, at: datetime) -> Role:
         if snapshot is not None and at <= snapshot.at:
-            recalled = role_at(board_state, login, at)
-            if recalled is not None or at < snapshot.at - _PROPAGATION_PERIOD:
-                return recalled or Role.NONE  # the board records every role that mattered
+            recorded_role = role_at(board_state, login, at)
+            if recorded_role is not None or at < snapshot.at - _PROPAGATION_PERIOD:
+                return recorded_role or Role.NONE  # the board records every role that mattered
         return run.role(login)
 
     log = list(with_roles(events, policy.labels, role))
@@ -187,9 +187,9 @@ def _preserved_commands(timeline: IssueTimeline, trigger: Trigger) -> dict[int, 
     for one in trigger.events:
         if isinstance(one.event, Commented) and one.event.comment not in unedited:
             preserved.setdefault(one.event.comment, one)
-    said = trigger.previous_text.event if trigger.previous_text else None
-    if trigger.previous_text is not None and isinstance(said, Commented) and said.comment in processed_comments:
-        preserved.setdefault(said.comment, trigger.previous_text)
+    original = trigger.previous_text.event if trigger.previous_text else None
+    if trigger.previous_text is not None and isinstance(original, Commented) and original.comment in processed_comments:
+        preserved.setdefault(original.comment, trigger.previous_text)
     return preserved
 
 

@@ -15,7 +15,7 @@ from app.core.metrics import summarize_metrics
 from app.core.policy import BUSINESS, Policy
 from app.core.report_period import PERIOD_KINDS, Period, period_containing, previous_period
 from app.github import inbound
-from app.github.incident_history import MAX_INCIDENTS, current_roles, load_incident
+from app.github.incident_history import MAX_INCIDENTS, current_role_lookup, load_incident
 from app.github.tracker import GitHubTracker, parse_time
 from app.ports import DeliveryFailed, NotFound, Repository, Tracker
 from app.render.markdown.report import PeriodReport, as_json, headline, render_report
@@ -45,7 +45,7 @@ class _ReportFailed(Exception):
 
 
 @dataclass
-class _IncidentsRead:
+class _ClosedIncidents:
     """The closed incidents of a period, as far as they could be read.
 
     `unread` holds the numbers of the others, `left_out` counts incidents beyond the maximum.
@@ -93,7 +93,7 @@ class _ReportRun:
         policy = active.policy
         period = self._resolve_period(kind, day, policy)
         incidents_read = self._read_closed_incidents(period, policy)
-        edition = PeriodReport(
+        period_report = PeriodReport(
             repository=self.repository.name,
             period=period,
             metrics=summarize_metrics(incidents_read.incidents, policy, self.now),
@@ -101,7 +101,7 @@ class _ReportRun:
             left_out=incidents_read.left_out,
             unread=tuple(incidents_read.unread),
         )
-        self._publish(edition, policy, as_lines)
+        self._publish(period_report, policy, as_lines)
         return 1 if active.problems else 0
 
     def _requested_period(self) -> tuple[str, date | None]:
@@ -123,14 +123,14 @@ class _ReportRun:
         self.workflow.annotate("error", message, title=_TITLE)
         return _ReportFailed(2)
 
-    def _delivery_error(self, what: str, error: DeliveryFailed) -> _ReportFailed:
+    def _delivery_error(self, sentence: str, error: DeliveryFailed) -> _ReportFailed:
         help_ = (
             "Try again later."
             if error.retry_after is not None and self.workflow.token
             else "The step needs GITHUB_TOKEN, and its job the permissions"
             " contents: read, issues: read and pull-requests: read."
         )
-        self.workflow.annotate("error", f"{what}, so there is no report. {error}. {help_}", title=_TITLE)
+        self.workflow.annotate("error", f"{sentence}, so there is no report. {error}. {help_}", title=_TITLE)
         return _ReportFailed()
 
     def _load_policy(self) -> RunnerPolicy:
@@ -153,7 +153,7 @@ class _ReportRun:
         except ValueError as problem:
             raise self._usage_error(f"MUSTER_AT: {problem}.") from None
 
-    def _read_closed_incidents(self, period: Period, policy: Policy) -> _IncidentsRead:
+    def _read_closed_incidents(self, period: Period, policy: Policy) -> _ClosedIncidents:
         """Read the incidents closed in the period and still closed, the latest first, up to the maximum."""
         label = policy.labels.incident
         try:
@@ -161,7 +161,10 @@ class _ReportRun:
         except DeliveryFailed as failed:
             raise self._delivery_error("The incidents could not be listed", failed) from None
         closed = sorted(_closed_in_period(rows, period), key=lambda row: row[0], reverse=True)
-        incidents_read, role = _IncidentsRead([], [], max(len(closed) - MAX_INCIDENTS, 0)), current_roles(self.tracker)
+        incidents_read, role = (
+            _ClosedIncidents([], [], max(len(closed) - MAX_INCIDENTS, 0)),
+            current_role_lookup(self.tracker),
+        )
         if incidents_read.left_out:
             message = f"{len(closed)} incidents were closed: only the last {MAX_INCIDENTS} of them are read."
             self.workflow.annotate("warning", message, title=_TITLE)
@@ -176,7 +179,7 @@ class _ReportRun:
         return incidents_read
 
     def _read_incident(
-        self, issue: Mapping[str, Any], incidents_read: _IncidentsRead, load: Callable[[], Incident]
+        self, issue: Mapping[str, Any], incidents_read: _ClosedIncidents, load: Callable[[], Incident]
     ) -> None:
         number = int(issue["number"])
         try:

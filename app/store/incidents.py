@@ -30,20 +30,20 @@ class StoredIncident:
     board_url: str = ""
 
 
-_LOAD_SQL: LiteralString = (
+_LOAD_INCIDENT_SQL: LiteralString = (
     "SELECT state, replayed_until, board_id, board_url FROM incident WHERE repo_id = %s AND number = %s"
 )
 
 
 def load_incident(db: Db, incident_key: IncidentKey) -> StoredIncident | None:
     """Load an incident; None where it is unknown."""
-    row = db.execute(_LOAD_SQL, (incident_key.repo_id, incident_key.number)).fetchone()
+    row = db.execute(_LOAD_INCIDENT_SQL, (incident_key.repo_id, incident_key.number)).fetchone()
     return _stored_from_row(row) if row else None
 
 
 def lock_incident(db: Db, incident_key: IncidentKey) -> StoredIncident | None:
     """Load an incident and lock its row until the transaction has been committed to disk."""
-    row = db.execute(_LOAD_SQL + " FOR UPDATE", (incident_key.repo_id, incident_key.number)).fetchone()
+    row = db.execute(_LOAD_INCIDENT_SQL + " FOR UPDATE", (incident_key.repo_id, incident_key.number)).fetchone()
     return _stored_from_row(row) if row else None
 
 
@@ -86,11 +86,14 @@ def load_fresh_labels(
     db: Db, incident_keys: Iterable[IncidentKey]
 ) -> dict[IncidentKey, tuple[datetime, frozenset[str]]]:
     """Load the labels of known incidents, and when they were seen; incidents with stale labels are left out."""
-    those = list(incident_keys)
+    requested_keys = list(incident_keys)
     rows = db.execute(
         "SELECT repo_id, number, labels, labels_at FROM incident JOIN unnest(%s::bigint[], %s::bigint[])"
         " AS requested (repo_id, number) USING (repo_id, number) WHERE labels_at IS NOT NULL",
-        ([incident_key.repo_id for incident_key in those], [incident_key.number for incident_key in those]),
+        (
+            [incident_key.repo_id for incident_key in requested_keys],
+            [incident_key.number for incident_key in requested_keys],
+        ),
     ).fetchall()
     return {IncidentKey(row["repo_id"], row["number"]): (row["labels_at"], frozenset(row["labels"])) for row in rows}
 
@@ -266,7 +269,7 @@ def list_repositories(db: Db, ids: Iterable[int] | None = None) -> list[Reposito
     return [Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]) for row in rows]
 
 
-def list_open_incident_keys(db: Db, repo_id: int) -> list[IncidentKey]:
+def list_incident_keys_with_alarms(db: Db, repo_id: int) -> list[IncidentKey]:
     """List the incidents of a repository that have alarms: only their clocks run."""
     rows = db.execute("SELECT DISTINCT number FROM alarm WHERE repo_id = %s ORDER BY number", (repo_id,)).fetchall()
     return [IncidentKey(repo_id, row["number"]) for row in rows]

@@ -20,9 +20,13 @@ from app.ports import IncidentKey
 from app.store.database import Db
 from app.store.serialization import kind_of, parse_effect, serialize_effect
 
-_SLOTS: dict[type[Effect], str] = {SetLabels: "show/labels", ShowBoard: "show/board", ShowDigest: "show/digest"}
+_DISPLAY_KEY_BY_TYPE: dict[type[Effect], str] = {
+    SetLabels: "show/labels",
+    ShowBoard: "show/board",
+    ShowDigest: "show/digest",
+}
 """The fixed key of each effect that displays state, so that a newer one replaces the older."""
-DISPLAY_KEYS = tuple(_SLOTS.values())
+DISPLAY_KEYS = tuple(_DISPLAY_KEY_BY_TYPE.values())
 """Keys of effects that display state instead of notifying: they go after notices for incidents of the same severity."""
 
 
@@ -69,19 +73,23 @@ def add_effects(db: Db, incident_key: IncidentKey, effects: Iterable[Effect], no
     Effects that were added before are left out.
     """
     effects = list(effects)
-    newest = {slot: effect for effect in effects if (slot := _SLOTS.get(type(effect)))}
+    newest_by_key = {
+        display_key: effect for effect in effects if (display_key := _DISPLAY_KEY_BY_TYPE.get(type(effect)))
+    }
     count = 0
-    for slot, group in groupby(effects, key=lambda effect: _SLOTS.get(type(effect))):
-        if slot is None:
+    for display_key, group in groupby(effects, key=lambda effect: _DISPLAY_KEY_BY_TYPE.get(type(effect))):
+        if display_key is None:
             count += _add_once(db, incident_key, group, now)
-        elif slot in newest:
-            count += _replace_latest(db, incident_key, slot, newest.pop(slot), now)
+        elif display_key in newest_by_key:
+            count += _replace_latest(db, incident_key, display_key, newest_by_key.pop(display_key), now)
     return count
 
 
 def _add_once(db: Db, incident_key: IncidentKey, effects: Iterable[Effect], now: datetime) -> int:
     """Insert effects that are carried out once."""
-    keys, kinds, data = zip(*((each.key, kind_of(each), serialize_effect(each)) for each in effects), strict=True)
+    keys, kinds, data = zip(
+        *((effect.key, kind_of(effect), serialize_effect(effect)) for effect in effects), strict=True
+    )
     return db.execute(
         "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before)"
         " SELECT %(repo_id)s, %(number)s, key, kind, data, %(now)s, %(now)s"
@@ -99,7 +107,7 @@ def _add_once(db: Db, incident_key: IncidentKey, effects: Iterable[Effect], now:
     ).rowcount
 
 
-def _replace_latest(db: Db, incident_key: IncidentKey, slot: str, effect: Effect, now: datetime) -> int:
+def _replace_latest(db: Db, incident_key: IncidentKey, display_key: str, effect: Effect, now: datetime) -> int:
     """Replace the state that the row under `display_key` shows.
 
     A pending row keeps its time: GitHub may have asked us to wait.  A board that may have been posted without our
@@ -114,7 +122,7 @@ def _replace_latest(db: Db, incident_key: IncidentKey, slot: str, effect: Effect
         " (SELECT o.state, o.attempts, o.created_at, o.not_before WHERE o.state IN ('pending', 'in_flight')"
         " UNION ALL SELECT 'pending', 0, excluded.created_at, excluded.not_before"
         " WHERE o.state NOT IN ('pending', 'in_flight'))",
-        (incident_key.repo_id, incident_key.number, slot, kind_of(effect), serialize_effect(effect), now, now),
+        (incident_key.repo_id, incident_key.number, display_key, kind_of(effect), serialize_effect(effect), now, now),
     ).rowcount
 
 
@@ -161,10 +169,10 @@ def start_attempt(db: Db, items: Iterable[OutboxItem], lease_until: datetime) ->
     No other attempt starts before `lease_until`.  Raises LeaseLost when an item was taken or changed since it was
     read.
     """
-    return [_start_one(db, order, lease_until) for order in items]
+    return [_start_item_attempt(db, item, lease_until) for item in items]
 
 
-def _start_one(db: Db, item: OutboxItem, lease_until: datetime) -> OutboxItem:
+def _start_item_attempt(db: Db, item: OutboxItem, lease_until: datetime) -> OutboxItem:
     changed = _update_item(
         db,
         item,
@@ -179,9 +187,9 @@ def _start_one(db: Db, item: OutboxItem, lease_until: datetime) -> OutboxItem:
 
 def renew_lease(db: Db, items: Sequence[OutboxItem], lease_until: datetime) -> None:
     """Renew the lease on these items; raises LeaseLost when a newer holder has one of them."""
-    for order in items:
-        if not _update_item(db, order, "lease_until = %s", lease_until, condition="state = 'in_flight'"):
-            raise LeaseLost(order.key)
+    for item in items:
+        if not _update_item(db, item, "lease_until = %s", lease_until, condition="state = 'in_flight'"):
+            raise LeaseLost(item.key)
 
 
 def complete(db: Db, item: OutboxItem, url: str = "", state: str = "done") -> None:

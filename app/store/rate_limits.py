@@ -23,7 +23,7 @@ _LOCK_SQL = "SELECT * FROM rate_limit WHERE installation = %s FOR UPDATE"
 _LOCK_ASYNC_COMMIT_SQL = (
     "SELECT set_config('synchronous_commit', 'off', true), * FROM rate_limit WHERE installation = %s FOR UPDATE"
 )
-_RECORDED_WAIT_SECONDS = 3.0
+_MIN_RECORDED_WAIT_SECONDS = 3.0
 """Waits up to this long are not recorded."""
 
 
@@ -46,14 +46,14 @@ class DatabaseRateLimiter:
             return 0.0
         with self._database.transaction() as db:
             state = _lock_state(db, installation, async_commit=True)
-            wait = state.seconds_until_allowed(rates, method, priority.severity, now)
-            if not wait and method not in READ_METHODS and rates.spacing:
-                wait = rates.spacing * _count_ahead(db, installation, priority, now, rates.spacing)
-            if not wait:
+            wait_seconds = state.seconds_until_allowed(rates, method, priority.severity, now)
+            if not wait_seconds and method not in READ_METHODS and rates.spacing:
+                wait_seconds = rates.spacing * _count_ahead(db, installation, priority, now, rates.spacing)
+            if not wait_seconds:
                 _save_state(db, installation, state.record_request(rates, method, now))
-            elif wait > _RECORDED_WAIT_SECONDS:
-                _save_state(db, installation, state.record_deferral(wait, now))
-        return state.seconds_until_recheck(wait, now)
+            elif wait_seconds > _MIN_RECORDED_WAIT_SECONDS:
+                _save_state(db, installation, state.record_deferral(wait_seconds, now))
+        return state.seconds_until_recheck(wait_seconds, now)
 
     def record_response(self, installation: int, method: str, budget: Budget | None, now: datetime) -> None:
         """Record the end of a call.
@@ -143,8 +143,8 @@ def load_remaining_fractions(db: Db, now: datetime) -> dict[int, float]:
 
 def remaining_fraction(status: RateLimitStatus, now: datetime) -> float | None:
     """Return the fraction of the hourly budget that remains, from 0 to 1; None: unknown, because its hour is over."""
-    at = status.budget
-    return at.remaining / at.limit if at is not None and at.limit and now < at.resets_at else None
+    budget = status.budget
+    return budget.remaining / budget.limit if budget is not None and budget.limit and now < budget.resets_at else None
 
 
 def list_next_incident_keys(
@@ -224,10 +224,10 @@ def _save_state(db: Db, installation: int, state: RateLimitState) -> None:
     )
 
 
-def _count_ahead(db: Db, installation: int, priority: Priority, now: datetime, spacing: float) -> int:
+def _count_ahead(db: Db, installation: int, priority: Priority, now: datetime, spacing_seconds: float) -> int:
     """Count the items of that installation that go before this write in the next turns."""
-    severity, shows = priority.severity, priority.display_only
-    if severity is Severity.SEV1 and not shows:
+    severity, display_only = priority.severity, priority.display_only
+    if severity is Severity.SEV1 and not display_only:
         return 0
     row = db.execute(
         "SELECT count(*) AS ahead FROM (SELECT 1 FROM outbox o JOIN repository r USING (repo_id)"
@@ -237,9 +237,9 @@ def _count_ahead(db: Db, installation: int, priority: Priority, now: datetime, s
         (
             installation,
             now - _STUCK_AGE,
-            now + timedelta(seconds=_LOOKAHEAD_TURNS * spacing),
+            now + timedelta(seconds=_LOOKAHEAD_TURNS * spacing_seconds),
             int(severity or max(Severity) + 1),
-            shows,
+            display_only,
             None if severity is None else int(severity),
             list(DISPLAY_KEYS),
             _MAX_COUNTED_ITEMS,
@@ -256,11 +256,11 @@ def _budget_from_row(row: Row) -> Budget | None:
 
 def _status_from_row(row: Row, now: datetime) -> RateLimitStatus:
     blocked_until = [at for at in (row["paused_until"], row["deferred_until"]) if at is not None and at > now]
-    waiting = row["waiting"]
+    pending = row["waiting"]
     is_paused = row["paused_until"] is not None and row["paused_until"] > now
     return RateLimitStatus(
         row["installation"],
-        waiting,
-        max(blocked_until, default=None) if waiting or is_paused else None,
+        pending,
+        max(blocked_until, default=None) if pending or is_paused else None,
         _budget_from_row(row),
     )

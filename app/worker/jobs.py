@@ -80,10 +80,10 @@ class Queue:
         self,
         ctx: WorkerContext,
         *,
-        poll_interval: float = 1.0,
+        poll_interval_seconds: float = 1.0,
         concurrency: int = 8,
         reconciler: Reconciler | None = None,
-        worker_timeout: float = _WORKER_TIMEOUT_SECONDS,
+        worker_timeout_seconds: float = _WORKER_TIMEOUT_SECONDS,
     ) -> None:
         """Set up the queue for `ctx`.
 
@@ -93,9 +93,12 @@ class Queue:
         """
         self.ctx = ctx
         self._reconciler = reconciler
-        self._poll_interval = poll_interval
+        self._poll_interval_seconds = poll_interval_seconds
         self._concurrency = concurrency
-        self._worker_timeout, self._heartbeat_interval = worker_timeout, worker_timeout / 3
+        self._worker_timeout_seconds, self._heartbeat_interval_seconds = (
+            worker_timeout_seconds,
+            worker_timeout_seconds / 3,
+        )
         # Two apps on one queue: jobs are enqueued from any thread, and run in an event loop of their own.
         self._enqueue_app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector()).open(ctx.database.pool)
         self._worker_app = procrastinate.App(connector=procrastinate.PsycopgConnector())
@@ -174,8 +177,8 @@ class Queue:
             return
         now = self.ctx.clock()
         with self.ctx.database.autocommit() as db:
-            new = inbox.has_received_deliveries(db)
-            due = dict.fromkeys(
+            has_new_deliveries = inbox.has_received_deliveries(db)
+            due_incident_keys = dict.fromkeys(
                 incident_key
                 for incident_key in incidents.list_due_incident_keys(db, now)
                 if not self._is_cooling_down(incident_key)
@@ -186,13 +189,13 @@ class Queue:
                 incident_key for both in turns for incident_key in both if incident_key is not None
             )
             OLDEST_ALARM.set(incidents.max_alarm_delay(db, now).total_seconds())
-        if new:
+        if has_new_deliveries:
             self._enqueue_routing()
-        self.enqueue_incidents(due, alarms_due=True)
+        self.enqueue_incidents(due_incident_keys, alarms_due=True)
         self.enqueue_incidents(
             incident_key
             for incident_key in incident_keys
-            if incident_key not in due and not self._is_cooling_down(incident_key)
+            if incident_key not in due_incident_keys and not self._is_cooling_down(incident_key)
         )
         # Last, and one batch a sweep, so that no alarm waits for it.
         if (
@@ -288,8 +291,8 @@ class Queue:
                 install_signal_handlers=False,
                 fetch_job_polling_interval=_JOB_POLL_SECONDS,
                 shutdown_graceful_timeout=25,
-                update_heartbeat_interval=self._heartbeat_interval,
-                stalled_worker_timeout=self._worker_timeout,
+                update_heartbeat_interval=self._heartbeat_interval_seconds,
+                stalled_worker_timeout=self._worker_timeout_seconds,
             )
         finally:
             reaper.cancel()
@@ -301,14 +304,14 @@ class Queue:
         """
         while True:
             for job in await self._worker_app.job_manager.get_stalled_jobs(
-                seconds_since_heartbeat=self._worker_timeout
+                seconds_since_heartbeat=self._worker_timeout_seconds
             ):
                 log.warning("stalled job reaped", task=job.task_name, lock=job.lock)
                 await self._worker_app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
-            await asyncio.sleep(self._heartbeat_interval)
+            await asyncio.sleep(self._heartbeat_interval_seconds)
 
     def _run_sweeps(self) -> None:
-        while not self._stop.wait(self._poll_interval):
+        while not self._stop.wait(self._poll_interval_seconds):
             try:
                 self.sweep()
             except Exception:
@@ -350,7 +353,7 @@ class Queue:
         interval, however many jobs run.
         """
         checked_at = time.monotonic()
-        if checked_at - self._schema_checked_at < self._poll_interval:
+        if checked_at - self._schema_checked_at < self._poll_interval_seconds:
             return True
         with self.ctx.database.autocommit() as db:
             schema_known = is_schema_known(db)

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from tests.actions.expressions import Broken
-from tests.actions.interpreter import Done, Job, Machine, StandIn, loaded, run_action, run_workflow
+from tests.actions.interpreter import Job, Machine, RunResult, StandIn, load_yaml, run_action, run_workflow
 from tests.runner.conftest import Runner
 from tests.runner.conftest import runner as runner  # noqa: PLC0414 -- a fixture is known by its name in this module
 from tools.workflows import ACTIONS, COMMIT_PLACEHOLDER, OWNER_PLACEHOLDER, ROOT
 
 LOCK = ROOT / "requirements" / "actions.txt"
-SHOP = 1000009
+SHOP_ID = 1000009
 """The repository's id where no sandbox GitHub is behind the runner."""
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("incident*.yml"))
 COPIES = sorted((ROOT / "docs" / "actions").glob("*.yml"))
@@ -37,34 +37,34 @@ class Cache:
     """
 
     folder: Path
-    warm: Path | None = None
-    kept: dict[str, Path] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    fallback: Path | None = None
+    entries: dict[str, Path] = field(default_factory=dict)
+    requested_keys: list[str] = field(default_factory=list)
 
-    def restore(self, machine: Machine, given: Mapping[str, str]) -> Mapping[str, str]:
-        path, key = self._meant(given)
-        self.asked.append(key)
-        found = self.kept.get(key, self.warm)
+    def restore(self, machine: Machine, inputs: Mapping[str, str]) -> Mapping[str, str]:
+        path, key = self._path_and_key(inputs)
+        self.requested_keys.append(key)
+        found = self.entries.get(key, self.fallback)
         if found is None:
             return {"cache-hit": "false"}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(found)
         return {"cache-hit": "true"}
 
-    def save(self, machine: Machine, given: Mapping[str, str]) -> Mapping[str, str]:
-        path, key = self._meant(given)
+    def save(self, machine: Machine, inputs: Mapping[str, str]) -> Mapping[str, str]:
+        path, key = self._path_and_key(inputs)
         assert path.is_dir()
-        assert key not in self.kept, "GitHub would refuse: a key is written once"
-        self.kept[key] = Path(shutil.copytree(path, self.folder / key, symlinks=True))
+        assert key not in self.entries, "GitHub would refuse: a key is written once"
+        self.entries[key] = Path(shutil.copytree(path, self.folder / key, symlinks=True))
         return {}
 
     @staticmethod
-    def _meant(given: Mapping[str, str]) -> tuple[Path, str]:
-        if set(given) != {"path", "key"} or not all(given.values()):
-            raise Broken(f"a cache needs a path and a key, and got {dict(given)}")
-        if "," in given["key"] or len(given["key"]) > 512:
-            raise Broken(f"no key for a cache: {given['key']}")
-        return Path(given["path"]), given["key"]
+    def _path_and_key(inputs: Mapping[str, str]) -> tuple[Path, str]:
+        if set(inputs) != {"path", "key"} or not all(inputs.values()):
+            raise Broken(f"a cache needs a path and a key, and got {dict(inputs)}")
+        if "," in inputs["key"] or len(inputs["key"]) > 512:
+            raise Broken(f"no key for a cache: {inputs['key']}")
+        return Path(inputs["path"]), inputs["key"]
 
 
 @dataclass
@@ -72,26 +72,26 @@ class SetupPython:
     """`actions/setup-python`, which provides the Python that the test names and records its inputs."""
 
     python: Path
-    given: list[Mapping[str, str]] = field(default_factory=list)
+    calls: list[Mapping[str, str]] = field(default_factory=list)
 
-    def __call__(self, machine: Machine, given: Mapping[str, str]) -> Mapping[str, str]:
+    def __call__(self, machine: Machine, inputs: Mapping[str, str]) -> Mapping[str, str]:
         known = {"python-version", "update-environment", "check-latest", "architecture", "cache"}
-        if unknown := set(given) - known:
+        if unknown := set(inputs) - known:
             raise Broken(f"setup-python has no {unknown}")
-        if given.get("update-environment") != "false":
+        if inputs.get("update-environment") != "false":
             machine.environment["pythonLocation"] = str(self.python.parent.parent)
-        self.given.append(given)
-        return {"python-version": given["python-version"], "python-path": str(self.python)}
+        self.calls.append(inputs)
+        return {"python-version": inputs["python-version"], "python-path": str(self.python)}
 
 
 @dataclass
-class Stub:
+class StubEnvironment:
     """An environment whose Python records its arguments and environment, and gives the outputs set by the test."""
 
     folder: Path
 
     @classmethod
-    def made(cls, folder: Path) -> Stub:
+    def create(cls, folder: Path) -> StubEnvironment:
         (folder / "bin").mkdir(parents=True)
         python = folder / "bin" / "python"
         python.write_text(f"""\
@@ -105,10 +105,10 @@ if [ -e '{folder}/says' ]; then {shutil.which("cat")} '{folder}/says' >>"$GITHUB
         (folder / "ready").touch()
         return cls(folder)
 
-    def says(self, outputs: Mapping[str, str]) -> None:
+    def set_outputs(self, outputs: Mapping[str, str]) -> None:
         (self.folder / "says").write_text("".join(f"{name}={value}\n" for name, value in outputs.items()))
 
-    def words(self) -> list[str]:
+    def arguments(self) -> list[str]:
         return (self.folder / "words").read_text().splitlines()
 
     def environment(self) -> dict[str, str]:
@@ -125,9 +125,9 @@ class Bench:
     setup_python: SetupPython
 
     @classmethod
-    def made(cls, folder: Path, ready: Path | None = None) -> Bench:
+    def create(cls, folder: Path, cached_environment: Path | None = None) -> Bench:
         """Create a machine with nothing but the PATH of this one; its cache holds `cached_environment`."""
-        cache, python = Cache(folder / "cache", ready), SetupPython(Path(sys.executable))
+        cache, python = Cache(folder / "cache", cached_environment), SetupPython(Path(sys.executable))
         stand_ins = {
             "actions/cache/restore": cache.restore,
             "actions/cache/save": cache.save,
@@ -138,7 +138,7 @@ class Bench:
         machine = Machine(folder / "machine", stand_ins, places, repository=ROOT, environment=environment)
         return cls(machine, cache, python)
 
-    def started_by(self, event: str, payload: Mapping[str, Any], **context: str) -> None:
+    def start_run(self, event: str, payload: Mapping[str, Any], **context: str) -> None:
         """Start a run; `context` is what GitHub adds to the `github` context beside the event."""
         self.machine.github = {
             "event_name": event,
@@ -158,19 +158,19 @@ class Bench:
             **context,
         }
 
-    def runs(self, action: str, event: str, payload: Mapping[str, Any], **given: str) -> Done:
+    def run_action(self, action: str, event: str, payload: Mapping[str, Any], **given: str) -> RunResult:
         """Run one of our actions for that event; `given` are its inputs, with `_` for `-` in their names."""
-        self.started_by(event, payload)
+        self.start_run(event, payload)
         inputs = {name.replace("_", "-"): value for name, value in given.items()}
         return run_action(self.machine, ROOT / "actions" / action, inputs)
 
-    def works(self, workflow: Path, event: str, payload: Mapping[str, Any], **context: str) -> dict[str, Job]:
+    def run_workflow(self, workflow: Path, event: str, payload: Mapping[str, Any], **context: str) -> dict[str, Job]:
         """Run a workflow for that event, each job with a token of exactly its permissions."""
-        self.started_by(event, payload, **context)
+        self.start_run(event, payload, **context)
         return run_workflow(workflow, self.machine, self.token)
 
     def repository(self) -> dict[str, Any]:
-        return {"id": SHOP, "full_name": "octo/shop", "default_branch": "main"}
+        return {"id": SHOP_ID, "full_name": "octo/shop", "default_branch": "main"}
 
     def token(self, rights: Mapping[str, str]) -> str:
         return "a token of " + (", ".join(rights) or "nothing")
@@ -182,12 +182,12 @@ class RunnerBench(Bench):
 
     runner: Runner
 
-    def started_by(self, event: str, payload: Mapping[str, Any], **context: str) -> None:
+    def start_run(self, event: str, payload: Mapping[str, Any], **context: str) -> None:
         github, sha = self.runner.github, self.runner.shop.git.refs["refs/heads/main"]
-        there = {"api_url": github.api_url, "server_url": github.url, "sha": sha, "token": self.runner.token()}
-        super().started_by(event, payload, **there, **context)
+        of_sandbox = {"api_url": github.api_url, "server_url": github.url, "sha": sha, "token": self.runner.token()}
+        super().start_run(event, payload, **of_sandbox, **context)
 
-    def today(self, *, hours_ago: float = 2) -> None:
+    def set_clock_to_real_time(self, *, hours_ago: float = 2) -> None:
         """Set the sandbox GitHub's clock to that many hours ago.
 
         A command that runs in its own process has the real clock.
@@ -202,7 +202,7 @@ class RunnerBench(Bench):
         return self.runner.token()
 
 
-def locked(lock: Path = LOCK) -> dict[str, str]:
+def read_locked_versions(lock: Path = LOCK) -> dict[str, str]:
     """Return the distributions that a lock file names, with their versions."""
     return dict(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", lock.read_text("utf-8"), re.MULTILINE))
 
@@ -213,7 +213,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ready")
     subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", str(folder)], check=True, timeout=60)
     site = next((folder / "lib").glob("python*/site-packages"))
-    for name, version in locked().items():
+    for name, version in read_locked_versions().items():
         found = distribution(name)
         assert found.version == version, f"{name} is not the one that requirements/actions.txt names"
         tops = {Path(file).parts[0] for file in found.files or ()} - {".."}
@@ -226,48 +226,50 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def runner_bench(runner: Runner, ready: Path, tmp_path: Path) -> RunnerBench:
-    made = Bench.made(tmp_path, ready)
-    return RunnerBench(made.machine, made.cache, made.setup_python, runner)
+    plain_bench = Bench.create(tmp_path, ready)
+    return RunnerBench(plain_bench.machine, plain_bench.cache, plain_bench.setup_python, runner)
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return Bench.made(tmp_path)
+    return Bench.create(tmp_path)
 
 
 @pytest.fixture
-def stub(bench: Bench, tmp_path: Path) -> Stub:
+def stub(bench: Bench, tmp_path: Path) -> StubEnvironment:
     """Replace Muster and all it runs on by a stub, where only the steps around it matter."""
-    bench.cache.warm = Stub.made(tmp_path / "stub").folder
-    return Stub(bench.cache.warm)
+    bench.cache.fallback = StubEnvironment.create(tmp_path / "stub").folder
+    return StubEnvironment(bench.cache.fallback)
 
 
 @dataclass
-class Called:
+class CalledActions:
     """Records which of our actions a workflow called, with which inputs; all return `outputs`."""
 
     inputs: dict[str, Mapping[str, str]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
 
-    def stands_in(self, action: str) -> StandIn:
-        declared = loaded(ROOT / "actions" / action / "action.yml")["inputs"]
+    def stand_in_for(self, action: str) -> StandIn:
+        declared = load_yaml(ROOT / "actions" / action / "action.yml")["inputs"]
 
-        def called(machine: Machine, given: Mapping[str, str]) -> Mapping[str, str]:
-            if unknown := set(given) - set(declared):
+        def record_call(machine: Machine, inputs: Mapping[str, str]) -> Mapping[str, str]:
+            if unknown := set(inputs) - set(declared):
                 raise Broken(f"{action} has no input {unknown}")
-            self.inputs[action] = given
+            self.inputs[action] = inputs
             return self.outputs
 
-        return called
+        return record_call
 
 
 @pytest.fixture
-def called(bench: Bench) -> Called:
+def called(bench: Bench) -> CalledActions:
     """Replace our own actions by stand-ins, where only the jobs around them matter."""
-    made = Called()
-    ours = {f"{where}/actions/{name}": made.stands_in(name) for where in ("$", OWNER_PLACEHOLDER) for name in ACTIONS}
+    calls = CalledActions()
+    ours = {
+        f"{where}/actions/{name}": calls.stand_in_for(name) for where in ("$", OWNER_PLACEHOLDER) for name in ACTIONS
+    }
     bench.machine.stand_ins = {**bench.machine.stand_ins, **ours}
-    return made
+    return calls
 
 
 __all__ = [
@@ -278,8 +280,8 @@ __all__ = [
     "OWNER_PLACEHOLDER",
     "ROOT",
     "WORKFLOWS",
-    "Called",
+    "CalledActions",
     "RunnerBench",
-    "Stub",
-    "locked",
+    "StubEnvironment",
+    "read_locked_versions",
 ]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Functions = Mapping[str, Callable[..., Any]]
-STATUS = frozenset({"success", "failure", "always", "cancelled"})
-_INSIDE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+STATUS_FUNCTIONS = frozenset({"success", "failure", "always", "cancelled"})
+_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>-?\d+(?:\.\d+)?)|(?P<text>'(?:[^']|'')*')|(?P<name>[A-Za-z_][\w-]*)"
     r"|(?P<sign>==|!=|&&|\|\||<=|>=|[!()\[\].,<>*]))"
@@ -25,7 +25,7 @@ class Broken(Exception):
     """A file of ours uses something that GitHub, or this interpreter, does not know."""
 
 
-class Strict(dict[str, Any]):
+class StrictContext(dict[str, Any]):
     """A context whose names are all known: any other name is a typo, which GitHub would not report."""
 
     def __missing__(self, name: str) -> Any:
@@ -39,27 +39,27 @@ class Expressions:
     contexts: Mapping[str, Any]
     functions: Functions
 
-    def text(self, template: str) -> str:
+    def interpolate(self, template: str) -> str:
         """Return the string with each `${{ }}` in it replaced by its value."""
-        return _INSIDE.sub(lambda found: as_text(self.value(found[1])), template)
+        return _EXPRESSION.sub(lambda found: as_text(self.evaluate(found[1])), template)
 
-    def whole(self, template: str) -> Any:
+    def evaluate_or_interpolate(self, template: str) -> Any:
         """Return the value if the string is a single expression, such as a matrix; else as `interpolate`."""
-        found = _INSIDE.fullmatch(template.strip())
-        return self.value(found[1]) if found else self.text(template)
+        found = _EXPRESSION.fullmatch(template.strip())
+        return self.evaluate(found[1]) if found else self.interpolate(template)
 
-    def holds(self, condition: str) -> bool:
+    def evaluate_condition(self, condition: str) -> bool:
         """Return the truth of an `if:`; unless it names a status function, all steps before must have succeeded."""
-        found = _INSIDE.fullmatch(condition.strip())
+        found = _EXPRESSION.fullmatch(condition.strip())
         source = found[1] if found else condition
         if "${{" in source:
             raise Broken(f"an if that is half an expression is always true: {condition}")
-        if not STATUS & {name for kind, name in _tokens(source) if kind == "name"}:
-            return bool(self.functions["success"]()) and truthy(self.value(source))
-        return truthy(self.value(source))
+        if not STATUS_FUNCTIONS & {name for kind, name in _tokenize(source) if kind == "name"}:
+            return bool(self.functions["success"]()) and truthy(self.evaluate(source))
+        return truthy(self.evaluate(source))
 
-    def value(self, source: str) -> Any:
-        return _Reading(_tokens(source), self, source).all()
+    def evaluate(self, source: str) -> Any:
+        return _ExpressionParser(_tokenize(source), self, source).evaluate()
 
 
 def as_text(value: Any) -> str:
@@ -87,10 +87,10 @@ def equal(left: Any, right: Any) -> bool:
         return left is right
     if type(left) is type(right):
         return bool(left == right)
-    return _number(left) == _number(right)
+    return _as_number(left) == _as_number(right)
 
 
-def _number(value: Any) -> float:
+def _as_number(value: Any) -> float:
     if value is None or value == "":
         return 0.0
     try:
@@ -99,7 +99,7 @@ def _number(value: Any) -> float:
         return float("nan")
 
 
-def _tokens(source: str) -> list[tuple[str, str]]:
+def _tokenize(source: str) -> list[tuple[str, str]]:
     found, at, end = [], 0, len(source.rstrip())
     while at < end:
         match = _TOKEN.match(source, at)
@@ -110,52 +110,52 @@ def _tokens(source: str) -> list[tuple[str, str]]:
     return found
 
 
-class _Reading:
+class _ExpressionParser:
     """Parses and evaluates one expression, left to right.
 
     `&&` binds tighter than `||`, comparison tighter than both.
     """
 
-    def __init__(self, tokens: Sequence[tuple[str, str]], under: Expressions, source: str) -> None:
-        self._tokens, self._at, self._under, self._source = tokens, 0, under, source
+    def __init__(self, tokens: Sequence[tuple[str, str]], expressions: Expressions, source: str) -> None:
+        self._tokens, self._at, self._expressions, self._source = tokens, 0, expressions, source
 
-    def all(self) -> Any:
-        found = self._either()
+    def evaluate(self) -> Any:
+        found = self._or_expression()
         if self._at != len(self._tokens):
-            raise self._broken()
+            raise self._syntax_error()
         return found
 
-    def _either(self) -> Any:
-        left = self._both()
-        while self._takes("||"):
-            right = self._both()
+    def _or_expression(self) -> Any:
+        left = self._and_expression()
+        while self._accept("||"):
+            right = self._and_expression()
             left = left if truthy(left) else right
         return left
 
-    def _both(self) -> Any:
-        left = self._compared()
-        while self._takes("&&"):
-            right = self._compared()
+    def _and_expression(self) -> Any:
+        left = self._comparison()
+        while self._accept("&&"):
+            right = self._comparison()
             left = right if truthy(left) else left
         return left
 
-    def _compared(self) -> Any:
-        left = self._single()
-        for sign, holds in (("==", equal), ("!=", lambda a, b: not equal(a, b))):
-            if self._takes(sign):
-                return holds(left, self._single())
+    def _comparison(self) -> Any:
+        left = self._unary()
+        for sign, compare in (("==", equal), ("!=", lambda a, b: not equal(a, b))):
+            if self._accept(sign):
+                return compare(left, self._unary())
         for sign in ("<=", ">=", "<", ">"):
-            if self._takes(sign):
-                a, b = _number(left), _number(self._single())
+            if self._accept(sign):
+                a, b = _as_number(left), _as_number(self._unary())
                 return {"<=": a <= b, ">=": a >= b, "<": a < b, ">": a > b}[sign]
         return left
 
-    def _single(self) -> Any:
-        if self._takes("!"):
-            return not truthy(self._single())
-        if self._takes("("):
-            found = self._either()
-            self._needs(")")
+    def _unary(self) -> Any:
+        if self._accept("!"):
+            return not truthy(self._unary())
+        if self._accept("("):
+            found = self._or_expression()
+            self._expect(")")
             return found
         kind, word = self._next()
         if kind == "number":
@@ -163,65 +163,65 @@ class _Reading:
         if kind == "text":
             return word[1:-1].replace("''", "'")
         if kind != "name":
-            raise self._broken()
+            raise self._syntax_error()
         if word in ("true", "false", "null"):
             return {"true": True, "false": False, "null": None}[word]
-        return self._called(word) if self._takes("(") else self._inside(word)
+        return self._function_call(word) if self._accept("(") else self._context_value(word)
 
-    def _called(self, name: str) -> Any:
-        given: list[Any] = []
-        while not self._takes(")"):
-            given.append(self._either())
-            if not self._takes(","):
-                self._needs(")")
+    def _function_call(self, name: str) -> Any:
+        arguments: list[Any] = []
+        while not self._accept(")"):
+            arguments.append(self._or_expression())
+            if not self._accept(","):
+                self._expect(")")
                 break
-        function = {**_BUILT_IN, **self._under.functions}.get(name)
+        function = {**_BUILT_IN, **self._expressions.functions}.get(name)
         if function is None:
             raise Broken(f"there is no function {name}: {self._source}")
-        return function(*given)
+        return function(*arguments)
 
-    def _inside(self, name: str) -> Any:
-        if name not in self._under.contexts:
+    def _context_value(self, name: str) -> Any:
+        if name not in self._expressions.contexts:
             raise Broken(f"there is no context {name} here: {self._source}")
-        found: Any = self._under.contexts[name]
+        found: Any = self._expressions.contexts[name]
         while True:
-            if self._takes("."):
-                found = self._each(found) if self._takes("*") else _within(found, self._next()[1])
-            elif self._takes("["):
-                found = _within(found, self._either())
-                self._needs("]")
+            if self._accept("."):
+                found = self._object_filter(found) if self._accept("*") else _member(found, self._next()[1])
+            elif self._accept("["):
+                found = _member(found, self._or_expression())
+                self._expect("]")
             else:
                 return found
 
-    def _each(self, found: Any) -> list[Any]:
+    def _object_filter(self, found: Any) -> list[Any]:
         """Return what `.*.name` gives: the member of that name of each element that has it."""
         rows = list(found.values()) if isinstance(found, Mapping) else list(found or [])
-        self._needs(".")
+        self._expect(".")
         name = self._next()[1]
-        return [_within(row, name) for row in rows if _within(row, name) is not None]
+        return [_member(row, name) for row in rows if _member(row, name) is not None]
 
-    def _takes(self, sign: str) -> bool:
+    def _accept(self, sign: str) -> bool:
         if self._at < len(self._tokens) and self._tokens[self._at] == ("sign", sign):
             self._at += 1
             return True
         return False
 
-    def _needs(self, sign: str) -> None:
-        if not self._takes(sign):
-            raise self._broken()
+    def _expect(self, sign: str) -> None:
+        if not self._accept(sign):
+            raise self._syntax_error()
 
     def _next(self) -> tuple[str, str]:
         if self._at >= len(self._tokens):
-            raise self._broken()
+            raise self._syntax_error()
         self._at += 1
         return self._tokens[self._at - 1]
 
-    def _broken(self) -> Broken:
+    def _syntax_error(self) -> Broken:
         return Broken(f"cannot parse {self._source!r}")
 
 
-def _within(found: Any, name: Any) -> Any:
-    if isinstance(found, Strict):
+def _member(found: Any, name: Any) -> Any:
+    if isinstance(found, StrictContext):
         return found[name]
     if isinstance(found, Mapping):
         return found.get(name)
@@ -230,21 +230,21 @@ def _within(found: Any, name: Any) -> Any:
     return None
 
 
-def _contains(where: Any, what: Any) -> bool:
-    if isinstance(where, list):
-        return any(equal(one, what) for one in where)
-    return as_text(what).lower() in as_text(where).lower()
+def _contains(container: Any, item: Any) -> bool:
+    if isinstance(container, list):
+        return any(equal(one, item) for one in container)
+    return as_text(item).lower() in as_text(container).lower()
 
 
 def _format(template: str, *values: Any) -> str:
-    def one(found: re.Match[str]) -> str:
+    def replace_placeholder(found: re.Match[str]) -> str:
         if found[0] in ("{{", "}}"):
             return found[0][0]
         if found[1] is None or int(found[1]) >= len(values):
             raise Broken(f"format: {template!r} asks for more than {len(values)} values")
         return as_text(values[int(found[1])])
 
-    return re.sub(r"\{\{|\}\}|\{(\d+)\}|[{}]", one, template)
+    return re.sub(r"\{\{|\}\}|\{(\d+)\}|[{}]", replace_placeholder, template)
 
 
 _BUILT_IN: Functions = {

@@ -19,15 +19,26 @@ from typing import Any
 
 import yaml
 
-from tests.actions.expressions import Broken, Expressions, Strict, as_text
+from tests.actions.expressions import Broken, Expressions, StrictContext, as_text
 
 SHELLS = {"bash": ("bash", "--noprofile", "--norc", "-eo", "pipefail")}
 _COMMAND = re.compile(r"::([a-z-]+)(?: ([^:]*))?::(.*)")
-_COMMANDS = ("error", "warning", "notice", "debug", "group", "endgroup", "add-mask")
-_STEP = {"name", "id", "if", "uses", "with", "run", "shell", "env", "working-directory", "continue-on-error"}
-_ACTION = {"name", "description", "author", "branding", "inputs", "outputs", "runs"}
-_JOB = {"name", "needs", "if", "runs-on", "timeout-minutes", "permissions", "outputs", "env", "steps", "concurrency"}
-_KEPT = re.compile(r"GITHUB_|RUNNER_|NODE_OPTIONS$")
+_COMMAND_NAMES = ("error", "warning", "notice", "debug", "group", "endgroup", "add-mask")
+_STEP_KEYS = {"name", "id", "if", "uses", "with", "run", "shell", "env", "working-directory", "continue-on-error"}
+_ACTION_KEYS = {"name", "description", "author", "branding", "inputs", "outputs", "runs"}
+_JOB_KEYS = {
+    "name",
+    "needs",
+    "if",
+    "runs-on",
+    "timeout-minutes",
+    "permissions",
+    "outputs",
+    "env",
+    "steps",
+    "concurrency",
+}
+_RESERVED_VARIABLES = re.compile(r"GITHUB_|RUNNER_|NODE_OPTIONS$")
 """Names of variables that a step may not set for later ones."""
 
 Files = Mapping[str, str]
@@ -41,11 +52,11 @@ class Annotation:
 
     kind: str
     message: str
-    spot: Mapping[str, str]
+    properties: Mapping[str, str]
 
 
 @dataclass
-class Done:
+class RunResult:
     """What an action or a job left behind."""
 
     ok: bool = True
@@ -56,7 +67,7 @@ class Done:
     steps: dict[str, str] = field(default_factory=dict)
     """The result of each step by name, steps of nested actions included: `success`, `failure` or `skipped`."""
 
-    def told(self, kind: str) -> list[str]:
+    def messages_of(self, kind: str) -> list[str]:
         """Return the messages of the annotations of that kind, such as `error`."""
         return [one.message for one in self.annotations if one.kind == kind]
 
@@ -68,7 +79,7 @@ class Machine:
     folder: Path
     stand_ins: Mapping[str, StandIn]
     """By the part of `uses:` before the @."""
-    places: Mapping[str, Path] = field(default_factory=dict)
+    action_folders: Mapping[str, Path] = field(default_factory=dict)
     """The folders of actions in other repositories, by the part of `uses:` before the @."""
     repository: Path | None = None
     """The workflow's repository at its commit, which `$/` names; `./` is the workspace."""
@@ -77,35 +88,37 @@ class Machine:
     environment: dict[str, str] = field(default_factory=dict)
     """The machine's own variables, such as PATH, and those that steps have set for later ones."""
     os: str = "Linux"
-    _numbers: Iterator[int] = field(default_factory=count, repr=False)
+    _file_numbers: Iterator[int] = field(default_factory=count, repr=False)
 
     @property
     def workspace(self) -> Path:
-        return self._made("workspace")
+        return self._ensure_folder("workspace")
 
     @property
     def temp(self) -> Path:
-        return self._made("temp")
+        return self._ensure_folder("temp")
 
-    def _made(self, name: str) -> Path:
+    def _ensure_folder(self, name: str) -> Path:
         path = self.folder / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def file(self, what: str) -> Path:
+    def new_file(self, prefix: str) -> Path:
         """Create an empty file outside the workspace."""
-        path = self._made("files") / f"{what.lower()}-{next(self._numbers)}"
+        path = self._ensure_folder("files") / f"{prefix.lower()}-{next(self._file_numbers)}"
         path.touch()
         return path
 
     def contexts(self) -> dict[str, Any]:
-        runner = Strict(os=self.os, arch="X64", temp=str(self.temp), name="here")
+        runner = StrictContext(os=self.os, arch="X64", temp=str(self.temp), name="here")
         return {"github": {**self.github, "workspace": str(self.workspace)}, "runner": runner}
 
-    def variables(self) -> dict[str, str]:
+    def environment_variables(self) -> dict[str, str]:
         """Return the environment variables of each step."""
-        plain = {f"GITHUB_{name.upper()}": str(value) for name, value in self.github.items() if _is_plain(name, value)}
-        event = self._made("files") / "event.json"
+        plain = {
+            f"GITHUB_{name.upper()}": str(value) for name, value in self.github.items() if _is_exported(name, value)
+        }
+        event = self._ensure_folder("files") / "event.json"
         event.write_text(json.dumps(self.github.get("event", {})))
         return {
             **self.environment,
@@ -120,7 +133,7 @@ class Machine:
         }
 
 
-def _is_plain(name: str, value: Any) -> bool:
+def _is_exported(name: str, value: Any) -> bool:
     """Return whether a context value becomes a variable.
 
     The token does not: a step that wants it has to name it.
@@ -128,40 +141,51 @@ def _is_plain(name: str, value: Any) -> bool:
     return name != "token" and isinstance(value, (str, int))
 
 
-def loaded(path: Path) -> Any:
+def load_yaml(path: Path) -> Any:
     """Load a YAML file of GitHub's with every value as text, as expressions see it, so that `on` is no boolean."""
     return yaml.load(path.read_text("utf-8"), yaml.BaseLoader)  # noqa: S506 -- it makes nothing but texts
 
 
 def run_action(
-    machine: Machine, folder: Path, given: Mapping[str, str], done: Done | None = None, *, step_path: str = ""
-) -> Done:
+    machine: Machine,
+    folder: Path,
+    given: Mapping[str, str],
+    job_result: RunResult | None = None,
+    *,
+    step_path: str = "",
+) -> RunResult:
     """Run the composite action in `folder` with these inputs.
 
     `job_result` is what its job has done so far; None: the action runs alone.
     """
-    action = loaded(folder / "action.yml")
-    _only(action, _ACTION, f"{folder.name}/action.yml")
+    action = load_yaml(folder / "action.yml")
+    _check_keys(action, _ACTION_KEYS, f"{folder.name}/action.yml")
     if action["runs"].get("using") != "composite":
         raise Broken(f"{folder}: only composite actions are run here")
-    inputs = _inputs(machine, folder.name, action.get("inputs") or {}, given)
-    within = Done() if done is None else Done(log=done.log, annotations=done.annotations, steps=done.steps)
-    scope = _Scope(machine, within, {"inputs": inputs}, {"GITHUB_ACTION_PATH": str(folder)}, step_path)
+    inputs = _resolve_inputs(machine, folder.name, action.get("inputs") or {}, given)
+    result = (
+        RunResult()
+        if job_result is None
+        else RunResult(log=job_result.log, annotations=job_result.annotations, steps=job_result.steps)
+    )
+    scope = _Scope(machine, result, {"inputs": inputs}, {"GITHUB_ACTION_PATH": str(folder)}, step_path)
     scope.run(action["runs"]["steps"])
     texts = scope.expressions()
-    within.outputs = {name: texts.text(one["value"]) for name, one in (action.get("outputs") or {}).items()}
-    return within
+    result.outputs = {name: texts.interpolate(one["value"]) for name, one in (action.get("outputs") or {}).items()}
+    return result
 
 
-def _inputs(machine: Machine, name: str, declared: Mapping[str, Any], given: Mapping[str, str]) -> Strict:
+def _resolve_inputs(
+    machine: Machine, name: str, declared: Mapping[str, Any], given: Mapping[str, str]
+) -> StrictContext:
     if unknown := set(given) - set(declared):
         raise Broken(f"{name} has no input {', '.join(sorted(unknown))}")
     texts = Expressions(machine.contexts(), {})
-    found = Strict()
+    found = StrictContext()
     for key, one in declared.items():
         if one.get("required") == "true" and not given.get(key):
             raise Broken(f"{name} needs the input {key}")
-        found[key] = given[key] if key in given else texts.text(one.get("default", ""))
+        found[key] = given[key] if key in given else texts.interpolate(one.get("default", ""))
     return found
 
 
@@ -170,17 +194,17 @@ class _Scope:
     """Steps that see each other's outputs: those of one action, or of one job."""
 
     machine: Machine
-    done: Done
+    result: RunResult
     contexts: dict[str, Any]
     env: dict[str, str]
     path: str = ""
-    steps: Strict = field(default_factory=Strict)
+    steps: StrictContext = field(default_factory=StrictContext)
 
     def expressions(self, env: Mapping[str, str] | None = None) -> Expressions:
         contexts = {**self.machine.contexts(), **self.contexts, "steps": self.steps, "env": dict(env or self.env)}
         functions = {
-            "success": lambda: self.done.ok,
-            "failure": lambda: not self.done.ok,
+            "success": lambda: self.result.ok,
+            "failure": lambda: not self.result.ok,
             "always": lambda: True,
             "cancelled": lambda: False,
         }
@@ -188,88 +212,90 @@ class _Scope:
 
     def run(self, steps: Sequence[Mapping[str, Any]]) -> None:
         # All ids are known from the start: using a skipped step is no typo, it only has no outputs.
-        self.steps.update({step["id"]: _stands() for step in steps if "id" in step})
+        self.steps.update({step["id"]: _step_context() for step in steps if "id" in step})
         for step in steps:
-            _only(step, _STEP, step.get("name", "a step"))
+            _check_keys(step, _STEP_KEYS, step.get("name", "a step"))
             name = self.path + str(step.get("name") or step.get("uses") or step.get("run"))
-            if not self.expressions().holds(step.get("if", "success()")):
-                self.done.steps[name] = "skipped"
+            if not self.expressions().evaluate_condition(step.get("if", "success()")):
+                self.result.steps[name] = "skipped"
                 continue
-            ok, outputs = self._one(step, name)
-            self.done.steps[name] = "success" if ok else "failure"
-            goes_on = self.expressions().text(step.get("continue-on-error", "false")) == "true"
+            ok, outputs = self._run_step(step, name)
+            self.result.steps[name] = "success" if ok else "failure"
+            continue_on_error = self.expressions().interpolate(step.get("continue-on-error", "false")) == "true"
             if "id" in step:
-                self.steps[step["id"]] = _stands(outputs, ok, ok or goes_on)
-            self.done.ok = self.done.ok and (ok or goes_on)
+                self.steps[step["id"]] = _step_context(outputs, ok, ok or continue_on_error)
+            self.result.ok = self.result.ok and (ok or continue_on_error)
 
-    def _one(self, step: Mapping[str, Any], name: str) -> tuple[bool, Mapping[str, str]]:
+    def _run_step(self, step: Mapping[str, Any], name: str) -> tuple[bool, Mapping[str, str]]:
         texts = self.expressions()
-        env = {**self.env, **{key: texts.text(value) for key, value in (step.get("env") or {}).items()}}
+        env = {**self.env, **{key: texts.interpolate(value) for key, value in (step.get("env") or {}).items()}}
         if "uses" in step:
-            given = {key: texts.text(value) for key, value in (step.get("with") or {}).items()}
-            return self._other(str(step["uses"]), given, name)
-        return self._shell(step, env)
+            given = {key: texts.interpolate(value) for key, value in (step.get("with") or {}).items()}
+            return self._use_action(str(step["uses"]), given, name)
+        return self._run_shell(step, env)
 
-    def _other(self, uses: str, given: Mapping[str, str], name: str) -> tuple[bool, Mapping[str, str]]:
-        known, _, _ = uses.partition("@")
-        if known in self.machine.stand_ins:
-            return True, self.machine.stand_ins[known](self.machine, given)
-        folder = self._folder(known)
+    def _use_action(self, uses: str, inputs: Mapping[str, str], name: str) -> tuple[bool, Mapping[str, str]]:
+        action_name, _, _ = uses.partition("@")
+        if action_name in self.machine.stand_ins:
+            return True, self.machine.stand_ins[action_name](self.machine, inputs)
+        folder = self._action_folder(action_name)
         if folder is None or not (folder / "action.yml").is_file():
             raise Broken(f"no stand-in for {uses}")
-        inner = run_action(self.machine, folder, given, self.done, step_path=f"{name} / ")
-        self.done.summary += inner.summary
+        inner = run_action(self.machine, folder, inputs, self.result, step_path=f"{name} / ")
+        self.result.summary += inner.summary
         return inner.ok, inner.outputs
 
-    def _folder(self, known: str) -> Path | None:
-        if known.startswith("./"):
-            return self.machine.workspace / known
-        if known.startswith("$/") and self.machine.repository is not None and not self.path:
-            return self.machine.repository / known[2:]
-        return self.machine.places.get(known)
+    def _action_folder(self, action_name: str) -> Path | None:
+        if action_name.startswith("./"):
+            return self.machine.workspace / action_name
+        if action_name.startswith("$/") and self.machine.repository is not None and not self.path:
+            return self.machine.repository / action_name[2:]
+        return self.machine.action_folders.get(action_name)
 
-    def _shell(self, step: Mapping[str, Any], env: Mapping[str, str]) -> tuple[bool, Mapping[str, str]]:
+    def _run_shell(self, step: Mapping[str, Any], env: Mapping[str, str]) -> tuple[bool, Mapping[str, str]]:
         if "${{" in step["run"]:
             raise Broken(f"an expression inside run: anybody's words would be a command: {step['run']}")
         if step.get("shell") not in SHELLS:
             raise Broken(f"no such shell here: {step.get('shell')}")
-        script = self.machine.file("script.sh")
+        script = self.machine.new_file("script.sh")
         script.write_text(step["run"])
-        files = {name: self.machine.file(name) for name in ("ENV", "PATH", "OUTPUT", "STEP_SUMMARY", "STATE")}
-        given = {f"GITHUB_{name}": str(path) for name, path in files.items()}
-        ran = subprocess.run(
+        files = {name: self.machine.new_file(name) for name in ("ENV", "PATH", "OUTPUT", "STEP_SUMMARY", "STATE")}
+        file_variables = {f"GITHUB_{name}": str(path) for name, path in files.items()}
+        process = subprocess.run(
             [*SHELLS[step["shell"]], str(script)],
-            cwd=self.machine.workspace / self.expressions().text(step.get("working-directory", "")),
-            env={**self.machine.variables(), **env, **given},
+            cwd=self.machine.workspace / self.expressions().interpolate(step.get("working-directory", "")),
+            env={**self.machine.environment_variables(), **env, **file_variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=300,
             check=False,
         )
-        for line in ran.stdout.decode("utf-8", "replace").splitlines():
-            self.done.log.append(line)
-            self.done.annotations.extend(annotations(line))
-        self._keep(files)
-        self.done.summary += files["STEP_SUMMARY"].read_text("utf-8")
-        return ran.returncode == 0, settings(files["OUTPUT"].read_text("utf-8"))
+        for line in process.stdout.decode("utf-8", "replace").splitlines():
+            self.result.log.append(line)
+            self.result.annotations.extend(annotations(line))
+        self._apply_settings(files)
+        self.result.summary += files["STEP_SUMMARY"].read_text("utf-8")
+        return process.returncode == 0, parse_settings(files["OUTPUT"].read_text("utf-8"))
 
-    def _keep(self, files: Mapping[str, Path]) -> None:
+    def _apply_settings(self, files: Mapping[str, Path]) -> None:
         """Apply the variables and PATH entries that a step sets for all later steps of its job."""
-        for name, value in settings(files["ENV"].read_text("utf-8")).items():
-            if _KEPT.match(name):
+        for name, value in parse_settings(files["ENV"].read_text("utf-8")).items():
+            if _RESERVED_VARIABLES.match(name):
                 raise Broken(f"a step may not set {name}")
             self.machine.environment[name] = value
         for folder in files["PATH"].read_text("utf-8").split():
             self.machine.environment["PATH"] = f"{folder}{os.pathsep}{self.machine.environment['PATH']}"
 
 
-def _stands(outputs: Mapping[str, str] | None = None, ok: bool | None = None, went: bool | None = None) -> Strict:
+def _step_context(
+    outputs: Mapping[str, str] | None = None, outcome_ok: bool | None = None, conclusion_ok: bool | None = None
+) -> StrictContext:
     words = {None: "skipped", True: "success", False: "failure"}
-    return Strict(outputs=dict(outputs or {}), outcome=words[ok], conclusion=words[went])
+    return StrictContext(outputs=dict(outputs or {}), outcome=words[outcome_ok], conclusion=words[conclusion_ok])
 
 
-def settings(text: str) -> dict[str, str]:
+def parse_settings(text: str) -> dict[str, str]:
     """Parse a file such as GITHUB_OUTPUT: `name=value`, or `name<<END`, lines, `END`."""
     found: dict[str, str] = {}
     lines = iter(text.splitlines())
@@ -299,13 +325,13 @@ def annotations(line: str) -> Iterator[Annotation]:
     found = _COMMAND.fullmatch(line.lstrip())
     if found is None:
         return
-    if found[1] not in _COMMANDS:
+    if found[1] not in _COMMAND_NAMES:
         raise Broken(f"no workflow command: {line}")
     pairs = [pair.partition("=") for pair in (found[2] or "").split(",") if pair]
-    yield Annotation(found[1], _plain(found[3]), {name.strip(): _plain(value) for name, _, value in pairs})
+    yield Annotation(found[1], _unescape(found[3]), {name.strip(): _unescape(value) for name, _, value in pairs})
 
 
-def _plain(text: str) -> str:
+def _unescape(text: str) -> str:
     for code, character in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
         text = text.replace(code, character)
     return text
@@ -319,8 +345,8 @@ class Job:
     """One job of a run, and its result."""
 
     result: str
-    rights: Mapping[str, str]
-    done: Done
+    permissions: Mapping[str, str]
+    run_result: RunResult
 
 
 def run_workflow(path: Path, machine: Machine, token: Callable[[Mapping[str, str]], str]) -> dict[str, Job]:
@@ -328,16 +354,16 @@ def run_workflow(path: Path, machine: Machine, token: Callable[[Mapping[str, str
 
     `token` makes a job's token from the permissions it asks for, so that a missing permission is found.
     """
-    workflow, github = loaded(path), machine.github
-    started = _started(workflow["on"], github)
-    if started is None:
+    workflow, github = load_yaml(path), machine.github
+    inputs = _inputs_if_started(workflow["on"], github)
+    if inputs is None:
         return {}
-    contexts = {"inputs": started, "secrets": {}, "vars": {}}
-    outside = Expressions({**machine.contexts(), **contexts}, {})
-    github["concurrency"] = outside.text((workflow.get("concurrency") or {}).get("group", ""))
+    contexts = {"inputs": inputs, "secrets": {}, "vars": {}}
+    expressions = Expressions({**machine.contexts(), **contexts}, {})
+    github["concurrency"] = expressions.interpolate((workflow.get("concurrency") or {}).get("group", ""))
     jobs: dict[str, Job] = {}
     for name, job in workflow["jobs"].items():
-        _only(job, _JOB, name)
+        _check_keys(job, _JOB_KEYS, name)
         jobs[name] = _run_job(job, workflow, machine, jobs, contexts, token)
     return jobs
 
@@ -351,29 +377,31 @@ def _run_job(
     token: Callable[[Mapping[str, str]], str],
 ) -> Job:
     names = [job["needs"]] if isinstance(job.get("needs"), str) else list(job.get("needs") or [])
-    needs = Strict({name: Strict(outputs=dict(jobs[name].done.outputs), result=jobs[name].result) for name in names})
-    rights = job["permissions"] if "permissions" in job else workflow["permissions"]
-    scope = _Scope(machine, Done(), {**contexts, "needs": needs}, dict(workflow.get("env") or {}))
-    scope.done.ok = all(jobs[name].result == "success" for name in names)
-    if not scope.expressions().holds(job.get("if", "success()")):
-        return Job("skipped", rights, Done())
-    scope.done.ok = True
-    machine.github["token"] = token(rights)
+    needs = StrictContext(
+        {name: StrictContext(outputs=dict(jobs[name].run_result.outputs), result=jobs[name].result) for name in names}
+    )
+    permissions = job["permissions"] if "permissions" in job else workflow["permissions"]
+    scope = _Scope(machine, RunResult(), {**contexts, "needs": needs}, dict(workflow.get("env") or {}))
+    scope.result.ok = all(jobs[name].result == "success" for name in names)
+    if not scope.expressions().evaluate_condition(job.get("if", "success()")):
+        return Job("skipped", permissions, RunResult())
+    scope.result.ok = True
+    machine.github["token"] = token(permissions)
     scope.run(job["steps"])
     texts = scope.expressions()
-    scope.done.outputs = {key: texts.text(value) for key, value in (job.get("outputs") or {}).items()}
-    return Job("success" if scope.done.ok else "failure", rights, scope.done)
+    scope.result.outputs = {key: texts.interpolate(value) for key, value in (job.get("outputs") or {}).items()}
+    return Job("success" if scope.result.ok else "failure", permissions, scope.result)
 
 
-def _started(on: Any, github: Mapping[str, Any]) -> Strict | None:
+def _inputs_if_started(on: Any, github: Mapping[str, Any]) -> StrictContext | None:
     """Return the workflow's inputs if the event starts it, else None; path filters are left to GitHub."""
     event, payload = github["event_name"], github.get("event", {})
     if not isinstance(on, Mapping) or event not in on:
         return None
-    asked = on[event] or {}
-    if event == "schedule" and payload.get("schedule") not in [row["cron"] for row in asked]:
+    filters = on[event] or {}
+    if event == "schedule" and payload.get("schedule") not in [row["cron"] for row in filters]:
         return None
-    if "types" in asked and payload.get("action") not in asked["types"]:
+    if "types" in filters and payload.get("action") not in filters["types"]:
         return None
     # On any event but workflow_dispatch, every input is present and empty.
     declared = (on.get("workflow_dispatch") or {}).get("inputs") or {}
@@ -383,9 +411,9 @@ def _started(on: Any, github: Mapping[str, Any]) -> Strict | None:
     by_default = {
         name: one.get("default", "") if event == "workflow_dispatch" else "" for name, one in declared.items()
     }
-    return Strict({name: as_text(given.get(name, default)) for name, default in by_default.items()})
+    return StrictContext({name: as_text(given.get(name, default)) for name, default in by_default.items()})
 
 
-def _only(found: Mapping[str, Any], known: set[str], where: str) -> None:
-    if unknown := set(found) - known:
+def _check_keys(mapping: Mapping[str, Any], known: set[str], where: str) -> None:
+    if unknown := set(mapping) - known:
         raise Broken(f"{where}: unknown keys {', '.join(sorted(unknown))}")

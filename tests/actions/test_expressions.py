@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.actions.expressions import Broken, Expressions, Strict
+from tests.actions.expressions import Broken, Expressions, StrictContext
 
 EVENT = {"issue": {"number": 7.0, "labels": [{"name": "incident"}, {"name": "sev1"}], "pull_request": None}}
 CONTEXTS = {
     "github": {"event": EVENT, "event_name": "issues", "ref": "refs/heads/main"},
-    "inputs": Strict(issue="", period="week"),
-    "steps": Strict(look={"outputs": {"python": "/usr/bin/python3"}}),
+    "inputs": StrictContext(issue="", period="week"),
+    "steps": StrictContext(look={"outputs": {"python": "/usr/bin/python3"}}),
 }
 FUNCTIONS = {"success": lambda: True, "failure": lambda: False, "always": lambda: True, "cancelled": lambda: False}
-HERE = Expressions(CONTEXTS, FUNCTIONS)
+EXPRESSIONS = Expressions(CONTEXTS, FUNCTIONS)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ HERE = Expressions(CONTEXTS, FUNCTIONS)
     ],
 )
 def test_value(source: str, value: Any) -> None:
-    assert HERE.value(source) == value
+    assert EXPRESSIONS.evaluate(source) == value
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_value(source: str, value: Any) -> None:
     ],
 )
 def test_in_a_string(template: str, text: str) -> None:
-    assert HERE.text(template) == text
+    assert EXPRESSIONS.interpolate(template) == text
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_in_a_string(template: str, text: str) -> None:
 )
 def test_what_nobody_knows_is_loud(source: str) -> None:
     with pytest.raises(Broken):
-        HERE.value(source)
+        EXPRESSIONS.evaluate(source)
 
 
 def test_an_if_holds_only_while_all_went_well() -> None:
-    ill = Expressions(CONTEXTS, {**FUNCTIONS, "success": lambda: False, "failure": lambda: True})
-    assert HERE.holds("github.event_name == 'issues'")
-    assert not ill.holds("github.event_name == 'issues'")
-    assert ill.holds("${{ failure() && github.event_name == 'issues' }}")
-    assert ill.holds("always()")
+    after_failure = Expressions(CONTEXTS, {**FUNCTIONS, "success": lambda: False, "failure": lambda: True})
+    assert EXPRESSIONS.evaluate_condition("github.event_name == 'issues'")
+    assert not after_failure.evaluate_condition("github.event_name == 'issues'")
+    assert after_failure.evaluate_condition("${{ failure() && github.event_name == 'issues' }}")
+    assert after_failure.evaluate_condition("always()")
     with pytest.raises(Broken, match="always true"):
-        HERE.holds("${{ false }} || ${{ false }}")
+        EXPRESSIONS.evaluate_condition("${{ false }} || ${{ false }}")

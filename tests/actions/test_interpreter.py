@@ -10,11 +10,11 @@ from textwrap import dedent
 import pytest
 
 from tests.actions.expressions import Broken
-from tests.actions.interpreter import Done, Machine, annotations, run_action, run_workflow, settings
+from tests.actions.interpreter import Machine, RunResult, annotations, parse_settings, run_action, run_workflow
 
 
-def greet(machine: Machine, given: Mapping[str, str]) -> Mapping[str, str]:
-    return {"greeting": f"Hello {given.get('name', '')}"}
+def greet(machine: Machine, inputs: Mapping[str, str]) -> Mapping[str, str]:
+    return {"greeting": f"Hello {inputs.get('name', '')}"}
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path / "m", {"some/greeter": greet}, github=github, environment=environment)
 
 
-def run(machine: Machine, steps: str, *, top: str = "", **given: str) -> Done:
+def run(machine: Machine, steps: str, *, header: str = "", **inputs: str) -> RunResult:
     """Run an action with these steps; `header` are further keys of its file."""
     folder = machine.folder / "action"
     folder.mkdir(parents=True, exist_ok=True)
-    text = f"name: x\ndescription: x\n{dedent(top)}\nruns:\n  using: composite\n  steps:\n"
+    text = f"name: x\ndescription: x\n{dedent(header)}\nruns:\n  using: composite\n  steps:\n"
     (folder / "action.yml").write_text(text + "".join(f"    {line}\n" for line in dedent(steps).splitlines()))
-    return run_action(machine, folder, given)
+    return run_action(machine, folder, inputs)
 
 
 def test_what_a_step_writes_into_its_files_is_there_for_later_ones(machine: Machine) -> None:
@@ -53,7 +53,7 @@ def test_what_a_step_writes_into_its_files_is_there_for_later_ones(machine: Mach
             ours
             echo "more" >>"$GITHUB_STEP_SUMMARY"
         """,
-        top="outputs: {plain: {description: x, value: '${{ steps.one.outputs.plain }}'}}",
+        header="outputs: {plain: {description: x, value: '${{ steps.one.outputs.plain }}'}}",
     )
     assert done.ok, done.log
     assert done.outputs == {"plain": "a=b"}
@@ -80,7 +80,7 @@ def test_a_failure_leaves_out_what_follows_but_not_what_waits_for_it(machine: Ma
 
 def test_a_step_sees_what_the_runner_gives_and_nothing_of_ours(machine: Machine) -> None:
     assert "PYTEST_CURRENT_TEST" in os.environ
-    done = run(machine, "- {shell: bash, run: env}", top="inputs: {name: {description: x, default: y}}")
+    done = run(machine, "- {shell: bash, run: env}", header="inputs: {name: {description: x, default: y}}")
     names = {line.partition("=")[0] for line in done.log}
     assert {"GITHUB_EVENT_PATH", "GITHUB_EVENT_NAME", "RUNNER_TEMP", "GITHUB_ACTION_PATH", "CI"} <= names
     assert not {"PYTEST_CURRENT_TEST", "GITHUB_TOKEN", "GITHUB_EVENT", "INPUT_NAME"} & names
@@ -101,7 +101,7 @@ def test_an_action_within_an_action(machine: Machine) -> None:
         - {id: hello, uses: some/greeter@0123, with: {name: "issue ${{ github.event.issue.number }}"}}
         - {id: in, uses: ./inner, with: {how: "${{ steps.hello.outputs.greeting }}"}}
         """,
-        top="outputs: {said: {description: x, value: '${{ steps.in.outputs.said }}'}}",
+        header="outputs: {said: {description: x, value: '${{ steps.in.outputs.said }}'}}",
     )
     assert done.outputs == {"said": "Hello issue 7"}
     with pytest.raises(Broken, match="needs the input how"):
@@ -134,15 +134,15 @@ def test_what_github_would_pass_over_is_loud(machine: Machine, steps: str, says:
 def test_commands_of_a_log() -> None:
     (found,) = annotations("::error file=a.yml,line=3,title=x%2C y::100%25 wrong:%0Aall of it")
     assert (found.kind, found.message) == ("error", "100% wrong:\nall of it")
-    assert found.spot == {"file": "a.yml", "line": "3", "title": "x, y"}
+    assert found.properties == {"file": "a.yml", "line": "3", "title": "x, y"}
     assert [one.kind for one in annotations("::endgroup::")] == ["endgroup"]
     assert list(annotations("no command ::error::x")) == []
 
 
 def test_a_setting_without_its_end_is_loud() -> None:
-    assert settings("a=\nb<<E\n=\nE\n") == {"a": "", "b": "="}
+    assert parse_settings("a=\nb<<E\n=\nE\n") == {"a": "", "b": "="}
     with pytest.raises(Broken, match="b has no end E"):
-        settings("b<<E\nx\n")
+        parse_settings("b<<E\nx\n")
 
 
 JOBS = """\

@@ -17,13 +17,13 @@ from tests.actions.conftest import (
     COPIES,
     OWNER_PLACEHOLDER,
     ROOT,
-    SHOP,
+    SHOP_ID,
     WORKFLOWS,
     Bench,
-    Called,
+    CalledActions,
     RunnerBench,
 )
-from tests.actions.interpreter import loaded
+from tests.actions.interpreter import load_yaml
 from tests.runner.conftest import POLICY_PATH
 from tests.runner.test_check_policy import FAULTY
 from tests.shell.night import SEV1
@@ -31,19 +31,19 @@ from tools.run_steps import find_problems, load_scripts
 from tools.workflows import release_version
 
 MANIFESTS = [ROOT / "actions" / name / "action.yml" for name in ACTIONS]
-ALL = [*(ROOT / ".github" / "workflows").glob("*.yml"), *COPIES]
-PAGE = ROOT / "docs" / "actions" / "README.md"
+ALL_WORKFLOWS = [*(ROOT / ".github" / "workflows").glob("*.yml"), *COPIES]
+ACTIONS_PAGE = ROOT / "docs" / "actions" / "README.md"
 INCIDENTS, POLICY, REPORT, SWEEP = (ROOT / ".github" / "workflows" / f"{name}.yml" for name in (
     "incidents", "incident-policy", "incident-report", "incident-sweep"
 ))  # fmt: skip
-_PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+_PINNED_ACTION = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
-def name_of(path: Path) -> str:
+def relative_path(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def uses(path: Path) -> Iterator[str]:
+def used_actions(path: Path) -> Iterator[str]:
     """Yield the value of each `uses:`, with its comment."""
     yield from re.findall(r"^\s+(?:- )?uses: (.+)$", path.read_text("utf-8"), re.MULTILINE)
 
@@ -56,9 +56,9 @@ def test_there_is_nothing_beside_the_five() -> None:
     assert [path.name for path in COPIES] == [path.name for path in WORKFLOWS]
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+@pytest.mark.parametrize("path", MANIFESTS, ids=relative_path)
 def test_an_action_says_what_it_takes_and_gives(path: Path) -> None:
-    action = loaded(path)
+    action = load_yaml(path)
     assert action["name"].startswith("Muster ")
     for name, one in [*action["inputs"].items(), *action["outputs"].items()]:
         assert one["description"].rstrip().endswith("."), name
@@ -68,65 +68,67 @@ def test_an_action_says_what_it_takes_and_gives(path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+@pytest.mark.parametrize("path", MANIFESTS, ids=relative_path)
 def test_inputs_reach_the_shell_by_env_and_only_where_they_are_needed(path: Path) -> None:
-    action = loaded(path)
+    action = load_yaml(path)
     *before, last = action["runs"]["steps"]
     assert "inputs." not in json.dumps(before)
     assert last["run"] == f'bash "$GITHUB_ACTION_PATH/../run.sh" {path.parent.name}'
-    asked = {value for value in last["env"].values() if "inputs." in value}
-    assert asked == {f"${{{{ inputs.{name} }}}}" for name in action["inputs"]}
+    input_values = {value for value in last["env"].values() if "inputs." in value}
+    assert input_values == {f"${{{{ inputs.{name} }}}}" for name in action["inputs"]}
 
 
 def test_the_steps_before_the_last_are_the_same_in_each_action() -> None:
-    first, *others = [loaded(path)["runs"]["steps"][:-1] for path in MANIFESTS]
+    first, *others = [load_yaml(path)["runs"]["steps"][:-1] for path in MANIFESTS]
     assert all(one == first for one in others)
 
 
-@pytest.mark.parametrize("path", [*MANIFESTS, *ALL], ids=name_of)
+@pytest.mark.parametrize("path", [*MANIFESTS, *ALL_WORKFLOWS], ids=relative_path)
 def test_each_uses_is_pinned_to_a_commit_with_its_version_beside_it(path: Path) -> None:
     ours = WORKFLOWS if path in WORKFLOWS else []
-    for one in uses(path):
-        assert _PINNED.fullmatch(one) or (path in ours and one.removeprefix("$/actions/") in ACTIONS), one
+    for one in used_actions(path):
+        assert _PINNED_ACTION.fullmatch(one) or (path in ours and one.removeprefix("$/actions/") in ACTIONS), one
 
 
 def test_one_action_has_one_version_everywhere() -> None:
-    found = {one for path in [*MANIFESTS, *ALL] for one in uses(path) if not one.startswith("$/")}
+    found = {one for path in [*MANIFESTS, *ALL_WORKFLOWS] for one in used_actions(path) if not one.startswith("$/")}
     repositories = ["/".join(one.partition("@")[0].split("/")[:2]) + "@" + one.partition("@")[2] for one in found]
     names = [one.partition("@")[0] for one in set(repositories)]
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("path", ALL, ids=name_of)
+@pytest.mark.parametrize("path", ALL_WORKFLOWS, ids=relative_path)
 def test_a_workflow_has_no_rights_and_a_job_says_its_own(path: Path) -> None:
-    workflow = loaded(path)
+    workflow = load_yaml(path)
     # The nightly run may take as long as GitHub lets a job run, six hours: no person waits for it.
-    longest = 360 if path.stem == "nightly" else 30
+    max_minutes = 360 if path.stem == "nightly" else 30
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
         assert job["permissions"], name
-        assert int(job["timeout-minutes"]) <= longest, name
+        assert int(job["timeout-minutes"]) <= max_minutes, name
     assert workflow["concurrency"]["group"]
 
 
-@pytest.mark.parametrize("path", [*WORKFLOWS, *COPIES], ids=name_of)
+@pytest.mark.parametrize("path", [*WORKFLOWS, *COPIES], ids=relative_path)
 def test_a_job_may_do_what_the_page_says_that_its_action_needs(path: Path) -> None:
-    needed = permissions()
-    for job in loaded(path)["jobs"].values():
+    needed = documented_permissions()
+    for job in load_yaml(path)["jobs"].values():
         (action,) = [re.split(r"[/@]", step["uses"].partition("actions/")[2])[0] for step in job["steps"]]
         assert job["permissions"] == needed[action], action
 
 
-def permissions() -> dict[str, dict[str, str]]:
+def documented_permissions() -> dict[str, dict[str, str]]:
     """Return the permissions that each action needs, by the table of the actions' page."""
-    rows = re.findall(r"^\| `([a-z-]+)` \| ((?:`[a-z-]+: [a-z]+`(?:, )?)+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
-    found = {name: dict(pair.split(": ") for pair in re.findall(r"`([^`]+)`", told)) for name, told in rows}
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| ((?:`[a-z-]+: [a-z]+`(?:, )?)+) \|", ACTIONS_PAGE.read_text("utf-8"), re.MULTILINE
+    )
+    found = {name: dict(pair.split(": ") for pair in re.findall(r"`([^`]+)`", cell)) for name, cell in rows}
     assert set(found) == set(ACTIONS)
     return found
 
 
 def test_the_command_of_the_page_fills_in_the_pins(tmp_path: Path) -> None:
-    found = re.search(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    found = re.search(r"```sh\n(.*?)```", ACTIONS_PAGE.read_text("utf-8"), re.DOTALL)
     assert found
     folder = tmp_path / "muster" / "docs"
     folder.mkdir(parents=True)
@@ -144,7 +146,7 @@ def test_the_command_of_the_page_fills_in_the_pins(tmp_path: Path) -> None:
         assert COMMIT_PLACEHOLDER not in text
         assert all(
             one.startswith("octo-org/muster/actions/") and f"@{commit} # v{release_version()}" in one
-            for one in uses(path)
+            for one in used_actions(path)
         )
 
 
@@ -171,8 +173,8 @@ def test_each_run_goes_through_shellcheck(tmp_path: Path, step: str, says: str |
 
 # An incident handled by our workflows.
 
-BUG = {"number": 1, "pull_request": {"url": "x"}, "labels": []}
-FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": 1}}}
+PULL_REQUEST_AS_ISSUE = {"number": 1, "pull_request": {"url": "x"}, "labels": []}
+PULL_REQUEST_FROM_FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": 1}}}
 
 
 @pytest.mark.parametrize(
@@ -180,8 +182,8 @@ FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": 1}}}
     [
         (INCIDENTS, "issues", {"action": "opened", "issue": {"number": 1}}, {"triage": "success", "postmortem": "skipped"}),
         (INCIDENTS, "issues", {"action": "assigned", "issue": {"number": 1}}, {}),
-        (INCIDENTS, "issue_comment", {"action": "created", "issue": BUG}, {"triage": "skipped", "postmortem": "skipped"}),
-        (INCIDENTS, "pull_request", {"action": "closed", "pull_request": FORK}, {"triage": "skipped", "postmortem": "skipped"}),
+        (INCIDENTS, "issue_comment", {"action": "created", "issue": PULL_REQUEST_AS_ISSUE}, {"triage": "skipped", "postmortem": "skipped"}),
+        (INCIDENTS, "pull_request", {"action": "closed", "pull_request": PULL_REQUEST_FROM_FORK}, {"triage": "skipped", "postmortem": "skipped"}),
         (INCIDENTS, "workflow_dispatch", {"inputs": {"issue": "7"}}, {"triage": "success", "postmortem": "skipped"}),
         (SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}, {"sweep": "success"}),
         (SWEEP, "workflow_dispatch", {}, {"sweep": "success"}),
@@ -192,10 +194,10 @@ FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": 1}}}
     ],
 )  # fmt: skip
 def test_which_jobs_an_event_starts(
-    bench: Bench, called: Called, workflow: Path, event: str, payload: dict[str, Any], results: dict[str, str]
+    bench: Bench, called: CalledActions, workflow: Path, event: str, payload: dict[str, Any], results: dict[str, str]
 ) -> None:
     context = {"head_ref": "muster/postmortem-1"} if event == "pull_request" else {}
-    jobs = bench.works(workflow, event, payload, **context)
+    jobs = bench.run_workflow(workflow, event, payload, **context)
     assert {name: job.result for name, job in jobs.items()} == results
     given = dict(payload.get("inputs", {}))
     if workflow == REPORT:
@@ -205,22 +207,26 @@ def test_which_jobs_an_event_starts(
     assert set(called.inputs) == {name for name, result in results.items() if result == "success"}
 
 
-def test_a_copy_does_the_same(bench: Bench, called: Called) -> None:
+def test_a_copy_does_the_same(bench: Bench, called: CalledActions) -> None:
     called.outputs["postmortem-due"] = "true"
     opened = {"action": "opened", "issue": {"number": 1}}
-    jobs = bench.works(ROOT / "docs" / "actions" / INCIDENTS.name, "issues", opened)
+    jobs = bench.run_workflow(ROOT / "docs" / "actions" / INCIDENTS.name, "issues", opened)
     assert [job.result for job in jobs.values()] == ["success", "success"]
     assert list(called.inputs) == ["triage", "postmortem"]
 
 
-def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem(bench: Bench, called: Called) -> None:
+def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem(
+    bench: Bench, called: CalledActions
+) -> None:
     called.outputs["postmortem-due"] = "true"
-    pull = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": SHOP}}}
-    jobs = bench.works(
+    pull = {"number": 9, "head": {"ref": "muster/postmortem-1", "repo": {"id": SHOP_ID}}}
+    jobs = bench.run_workflow(
         INCIDENTS, "pull_request", {"action": "closed", "pull_request": pull}, head_ref="muster/postmortem-1"
     )
     assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}
-    others = bench.works(INCIDENTS, "pull_request", {"action": "closed", "pull_request": pull}, head_ref="feature")
+    others = bench.run_workflow(
+        INCIDENTS, "pull_request", {"action": "closed", "pull_request": pull}, head_ref="feature"
+    )
     assert {job.result for job in others.values()} == {"skipped"}
 
 
@@ -231,86 +237,90 @@ def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem
         ("issues", {"action": "edited", "issue": {"number": 7}}, "muster-7-edited"),
         ("issue_comment", {"action": "edited", "issue": {"number": 7}}, "muster-7-any"),
         ("workflow_dispatch", {"inputs": {"issue": "7"}}, "muster-7-any"),
-        ("pull_request", {"action": "closed", "pull_request": FORK}, "muster-muster/postmortem-7-any"),
+        (
+            "pull_request",
+            {"action": "closed", "pull_request": PULL_REQUEST_FROM_FORK},
+            "muster-muster/postmortem-7-any",
+        ),
     ],
 )
 def test_one_run_an_issue_at_a_time(
-    bench: Bench, called: Called, event: str, payload: dict[str, Any], group: str
+    bench: Bench, called: CalledActions, event: str, payload: dict[str, Any], group: str
 ) -> None:
     context = {"head_ref": "muster/postmortem-7"} if event == "pull_request" else {}
-    bench.works(INCIDENTS, event, payload, **context)
+    bench.run_workflow(INCIDENTS, event, payload, **context)
     assert bench.machine.github["concurrency"] == group
 
 
 def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) -> None:
-    runner_bench.today()
+    runner_bench.set_clock_to_real_time()
     shop, mona = runner_bench.runner.shop, runner_bench.runner.github.person("mona")
     number = mona.opens(shop, "Checkout is down", SEV1, ["incident"])
     runner_bench.runner.advance_clock(40)
-    (swept,) = runner_bench.works(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}).values()
-    assert swept.result == "success", swept.done.log
-    assert f"/octo/shop/issues/{number}" in swept.done.summary
-    assert len(boards(runner_bench, number)) == 1, "found, though no event has started a run"
+    (swept,) = runner_bench.run_workflow(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}).values()
+    assert swept.result == "success", swept.run_result.log
+    assert f"/octo/shop/issues/{number}" in swept.run_result.summary
+    assert len(board_bodies(runner_bench, number)) == 1, "found, though no event has started a run"
     mona.comments(shop, number, "/ack")
     mona.comments(shop, number, "/resolve the pool is larger now")
     mona.closes(shop, number)
     runner_bench.runner.advance_clock(0.2)
-    jobs = runner_bench.works(INCIDENTS, "issues", {"action": "closed", **about(runner_bench, number)})
-    assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}, logs(
-        jobs
+    jobs = runner_bench.run_workflow(INCIDENTS, "issues", {"action": "closed", **issue_payload(runner_bench, number)})
+    assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}, (
+        joined_logs(jobs)
     )
-    assert "Checkout is down" in jobs["triage"].done.summary
+    assert "Checkout is down" in jobs["triage"].run_result.summary
     assert f"refs/heads/muster/postmortem-{number}" in shop.git.refs
-    (board,) = boards(runner_bench, number)
+    (board,) = board_bodies(runner_bench, number)
     (pull,) = shop.pulls
     assert f"/pull/{pull.number}" in board
 
 
 def test_a_policy_with_a_fault_fails_its_check(runner_bench: RunnerBench) -> None:
-    (job,) = runner_bench.works(POLICY, "pull_request", runner_bench.runner.propose_policy(FAULTY)).values()
+    (job,) = runner_bench.run_workflow(POLICY, "pull_request", runner_bench.runner.propose_policy(FAULTY)).values()
     assert job.result == "failure"
-    errors = [one for one in job.done.annotations if one.kind == "error"]
-    assert [(one.spot["file"], one.spot["line"], one.spot["title"]) for one in errors] == [
+    errors = [one for one in job.run_result.annotations if one.kind == "error"]
+    assert [(one.properties["file"], one.properties["line"], one.properties["title"]) for one in errors] == [
         (POLICY_PATH, "1", "extends"),
         (POLICY_PATH, "2", "timezone"),
     ]
-    assert "**timezone**" in job.done.summary
+    assert "**timezone**" in job.run_result.summary
 
 
 def test_a_report_of_a_month(runner_bench: RunnerBench) -> None:
     runner_bench.runner.create_closed_incident()
     runner_bench.runner.create_closed_incident()
     inputs = {"inputs": {"period": "month", "at": "2026-03-20"}}
-    (job,) = runner_bench.works(REPORT, "workflow_dispatch", inputs).values()
-    assert job.result == "success", job.done.log
-    assert "Checkout is down" in job.done.summary
-    (kept,) = runner_bench.machine.temp.glob("*.json")
-    assert json.loads(kept.read_text("utf-8"))
+    (job,) = runner_bench.run_workflow(REPORT, "workflow_dispatch", inputs).values()
+    assert job.result == "success", job.run_result.log
+    assert "Checkout is down" in job.run_result.summary
+    (written,) = runner_bench.machine.temp.glob("*.json")
+    assert json.loads(written.read_text("utf-8"))
 
 
 def test_a_right_too_few_is_said_and_leaves_nothing_half_done(runner_bench: RunnerBench, tmp_path: Path) -> None:
-    runner_bench.today()
+    runner_bench.set_clock_to_real_time()
     shop = runner_bench.runner.shop
     number = runner_bench.runner.github.person("mona").opens(shop, "Checkout is down", SEV1, ["incident"])
     fewer, text = tmp_path / "fewer.yml", INCIDENTS.read_text("utf-8")
     fewer.write_text(text.replace("issues: write # labels", "issues: read # labels"))
-    jobs = runner_bench.works(fewer, "issues", {"action": "opened", **about(runner_bench, number)})
+    jobs = runner_bench.run_workflow(fewer, "issues", {"action": "opened", **issue_payload(runner_bench, number)})
     assert {name: job.result for name, job in jobs.items()} == {"triage": "failure", "postmortem": "skipped"}
-    (error,) = jobs["triage"].done.told("error")
+    (error,) = jobs["triage"].run_result.messages_of("error")
     assert "issues: write" in error
     issue = shop.issue(number)
     assert (issue.comments, list(issue.labels)) == ([], ["incident"])
 
 
-def about(runner_bench: RunnerBench, number: int) -> dict[str, Any]:
+def issue_payload(runner_bench: RunnerBench, number: int) -> dict[str, Any]:
     shown = runner_bench.runner.github.serializer.issue(runner_bench.runner.shop.issue(number))
     return {"issue": shown, "sender": shown["user"]}
 
 
-def boards(runner_bench: RunnerBench, number: int) -> list[str]:
+def board_bodies(runner_bench: RunnerBench, number: int) -> list[str]:
     """Return the bodies of the issue's board comments; exactly one is right."""
     return [one.body for one in runner_bench.runner.shop.issue(number).comments if one.body.startswith("## ")]
 
 
-def logs(jobs: Mapping[str, Any]) -> str:
+def joined_logs(jobs: Mapping[str, Any]) -> str:
     return "\n".join(line for job in jobs.values() for line in job.done.log)

@@ -192,7 +192,7 @@ def sample_summary() -> MetricsSummary:
 
 def test_the_worst_comes_first() -> None:
     found = sample_summary()
-    order = [(one.incident.severity, -len(one.missed)) for one in found.incidents]
+    order = [(one.incident.severity, -len(one.missed_slas)) for one in found.incidents]
     assert order == sorted(order)
     assert (found.incidents[0].incident.title, found.incidents[-1].incident.title) == ("slow", "small")
 

@@ -22,7 +22,7 @@ from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
 # The sandbox speaks plain HTTP on loopback: an empty context saves loading the machine's certificates per client.
-PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass
@@ -39,30 +39,31 @@ class HandClock:
 
 
 @dataclass
-class Ear:
+class WebhookReceiver:
     """Webhook receiver that records each delivery."""
 
     url: str = ""
     status: int = 202
     """HTTP status of every answer."""
-    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    deliveries: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     """Headers and body of each delivery, oldest first."""
 
     @property
-    def told(self) -> list[str]:
+    def event_names(self) -> list[str]:
         """Return the names of the received events, such as `issues.opened`, oldest first."""
         return [
-            f"{head['X-GitHub-Event']}.{json.loads(body).get('action', '')}".rstrip(".") for head, body in self.heard
+            f"{head['X-GitHub-Event']}.{json.loads(body).get('action', '')}".rstrip(".")
+            for head, body in self.deliveries
         ]
 
-    def payload(self, name: str) -> dict[str, Any]:
+    def payload(self, event_name: str) -> dict[str, Any]:
         """Return the newest payload of an event such as `issues.opened`."""
-        at = max(place for place, told in enumerate(self.told) if told == name)
-        found: dict[str, Any] = json.loads(self.heard[at][1])
+        newest = max(place for place, each_name in enumerate(self.event_names) if each_name == event_name)
+        found: dict[str, Any] = json.loads(self.deliveries[newest][1])
         return found
 
-    def forget(self) -> None:
-        self.heard.clear()
+    def clear(self) -> None:
+        self.deliveries.clear()
 
 
 @pytest.fixture(scope="session")
@@ -88,20 +89,20 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def github(clock: HandClock, registration: AppRegistration) -> Iterator[SandboxGitHub]:
-    with SandboxGitHub(clock=clock, app=registration) as pretend:
-        yield pretend
+    with SandboxGitHub(clock=clock, app=registration) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture
-def ear(github: SandboxGitHub) -> Iterator[Ear]:
+def ear(github: SandboxGitHub) -> Iterator[WebhookReceiver]:
     """Start a webhook receiver and point the hooks to it."""
-    heard = Ear()
+    receiver = WebhookReceiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            heard.heard.append((dict(self.headers), body))
-            self.send_response(heard.status)
+            receiver.deliveries.append((dict(self.headers), body))
+            self.send_response(receiver.status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -112,9 +113,9 @@ def ear(github: SandboxGitHub) -> Iterator[Ear]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     github.hooks.settle()  # earlier deliveries must not reach this receiver, however slow the sender is
-    heard.url = github.hooks.url = f"http://127.0.0.1:{server.server_port}/webhook"
+    receiver.url = github.hooks.url = f"http://127.0.0.1:{server.server_port}/webhook"
     try:
-        yield heard
+        yield receiver
     finally:
         github.hooks.stop()
         server.shutdown()
@@ -136,26 +137,26 @@ def mona(github: SandboxGitHub, shop: Repository) -> Person:
     return person
 
 
-def app_jwt(github: SandboxGitHub, **changed: Any) -> str:
+def app_jwt(github: SandboxGitHub, **changed_claims: Any) -> str:
     """Return an App JWT as GitHub wants it, with the given claims changed; None leaves a claim out."""
     now = int(github.clock().timestamp())
-    claims = {"iat": now - 60, "exp": now + 300, "iss": str(github.app.app_id), **changed}
+    claims = {"iat": now - 60, "exp": now + 300, "iss": str(github.app.app_id), **changed_claims}
     return jwt.encode(
         {name: value for name, value in claims.items() if value is not None}, github.app.private_key_pem, "RS256"
     )
 
 
-def as_app(github: SandboxGitHub, **changed: Any) -> httpx.Client:
+def as_app(github: SandboxGitHub, **changed_claims: Any) -> httpx.Client:
     """Return a client that calls as the App itself."""
-    headers = {"Authorization": f"Bearer {app_jwt(github, **changed)}"}
-    return httpx.Client(base_url=github.api_url, headers=headers, trust_env=False, verify=PLAIN)
+    headers = {"Authorization": f"Bearer {app_jwt(github, **changed_claims)}"}
+    return httpx.Client(base_url=github.api_url, headers=headers, trust_env=False, verify=NO_CERTIFICATES)
 
 
-def new_token(github: SandboxGitHub, repository: Repository, **narrowed: Any) -> str:
+def new_token(github: SandboxGitHub, repository: Repository, **restrictions: Any) -> str:
     """Create an installation token for a repository's owner."""
     assert repository.installation is not None
     with as_app(github) as client:
-        answer = client.post(f"/app/installations/{repository.installation.id}/access_tokens", json=narrowed)
+        answer = client.post(f"/app/installations/{repository.installation.id}/access_tokens", json=restrictions)
     assert answer.status_code == 201, answer.text
     token: str = answer.json()["token"]
     return token
@@ -163,7 +164,7 @@ def new_token(github: SandboxGitHub, repository: Repository, **narrowed: Any) ->
 
 def with_token(github: SandboxGitHub, token: str) -> httpx.Client:
     return httpx.Client(
-        base_url=github.api_url, headers={"Authorization": f"token {token}"}, trust_env=False, verify=PLAIN
+        base_url=github.api_url, headers={"Authorization": f"token {token}"}, trust_env=False, verify=NO_CERTIFICATES
     )
 
 

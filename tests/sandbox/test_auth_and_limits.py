@@ -15,7 +15,7 @@ from app.sandbox.github import AppRegistration, Limits, SandboxGitHub
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
-from .conftest import PLAIN, HandClock, app_jwt, as_app, new_token, with_token
+from .conftest import NO_CERTIFICATES, HandClock, app_jwt, as_app, new_token, with_token
 
 NOW = int(datetime(2026, 3, 14, 9, 0, tzinfo=UTC).timestamp())
 
@@ -42,7 +42,7 @@ def test_a_jwt_of_another_key_is_refused(github: SandboxGitHub) -> None:
     stranger = AppRegistration.generate()
     text = jwt.encode({"iat": NOW, "exp": NOW + 60, "iss": "1001"}, stranger.private_key_pem, "RS256")
     answer = httpx.get(
-        f"{github.api_url}/app", headers={"Authorization": f"Bearer {text}"}, trust_env=False, verify=PLAIN
+        f"{github.api_url}/app", headers={"Authorization": f"Bearer {text}"}, trust_env=False, verify=NO_CERTIFICATES
     )
     assert answer.status_code == 401
 
@@ -50,7 +50,10 @@ def test_a_jwt_of_another_key_is_refused(github: SandboxGitHub) -> None:
 def test_a_jwt_is_refused_as_a_plain_token(github: SandboxGitHub) -> None:
     """An installation token, in contrast, is accepted in either form."""
     answer = httpx.get(
-        f"{github.api_url}/app", headers={"Authorization": f"token {app_jwt(github)}"}, trust_env=False, verify=PLAIN
+        f"{github.api_url}/app",
+        headers={"Authorization": f"token {app_jwt(github)}"},
+        trust_env=False,
+        verify=NO_CERTIFICATES,
     )
     assert answer.status_code == 401
 
@@ -150,13 +153,13 @@ def test_the_hourly_limit(clock: HandClock, registration: AppRegistration) -> No
     with SandboxGitHub(clock=clock, app=registration, limits=Limits(per_hour=3)) as github:
         shop = github.add_repository("octo/shop")
         with with_token(github, new_token(github, shop)) as client:
-            left = [client.get("/repos/octo/shop").headers["X-RateLimit-Remaining"] for _ in range(3)]
+            remaining = [client.get("/repos/octo/shop").headers["X-RateLimit-Remaining"] for _ in range(3)]
             refused = client.get("/repos/octo/shop")
             assert client.get("/rate_limit").json()["rate"]["remaining"] == 0
             clock.move(minutes=59)
-            still = client.get("/repos/octo/shop")
-            assert left == ["2", "1", "0"]
-            assert (refused.status_code, still.status_code) == (403, 403)
+            still_refused = client.get("/repos/octo/shop")
+            assert remaining == ["2", "1", "0"]
+            assert (refused.status_code, still_refused.status_code) == (403, 403)
             assert int(refused.headers["X-RateLimit-Reset"]) == NOW + 3600
             assert "rate limit exceeded" in refused.json()["message"]
         clock.move(minutes=1)
@@ -168,10 +171,10 @@ def test_the_secondary_limit(clock: HandClock, registration: AppRegistration) ->
     with SandboxGitHub(clock=clock, app=registration, limits=Limits.strict()) as github:
         shop = github.add_repository("octo/shop")
         with with_token(github, new_token(github, shop)) as client:
-            made = [client.post("/repos/octo/shop/issues", json={"title": "x"}) for _ in range(81)]
-            assert [answer.status_code for answer in made] == [201] * 80 + [403]
-            assert made[-1].headers["Retry-After"] == "60"
-            assert "secondary rate limit" in made[-1].json()["message"]
+            answers = [client.post("/repos/octo/shop/issues", json={"title": "x"}) for _ in range(81)]
+            assert [answer.status_code for answer in answers] == [201] * 80 + [403]
+            assert answers[-1].headers["Retry-After"] == "60"
+            assert "secondary rate limit" in answers[-1].json()["message"]
             clock.move(seconds=60)
             assert client.post("/repos/octo/shop/issues", json={"title": "x"}).status_code == 201
 
@@ -182,19 +185,19 @@ def test_the_limit_of_tokens_in_an_hour(clock: HandClock, registration: AppRegis
         assert shop.installation is not None
         where = f"/app/installations/{shop.installation.id}/access_tokens"
 
-        def asked() -> httpx.Response:
+        def request_token() -> httpx.Response:
             with as_app(github) as app:
                 return app.post(where)
 
-        first = asked()
+        first = request_token()
         clock.move(minutes=20)
-        assert (first.status_code, asked().status_code) == (201, 201)
-        refused = asked()
+        assert (first.status_code, request_token().status_code) == (201, 201)
+        refused = request_token()
         assert (refused.status_code, refused.headers["Retry-After"]) == (403, "2400")
         with as_app(github) as app:
             assert app.get("/app").status_code == 200, "only tokens are refused"
         clock.move(minutes=40)
-        assert asked().status_code == 201
+        assert request_token().status_code == 201
 
 
 def test_the_limit_of_requests_at_once(clock: HandClock, registration: AppRegistration) -> None:
@@ -206,7 +209,7 @@ def test_the_limit_of_requests_at_once(clock: HandClock, registration: AppRegist
                 hanging = [pool.submit(client.get, "/repos/octo/shop/issues") for _ in range(3)]
                 time.sleep(0.5)
                 refused = client.get("/repos/octo/shop")
-                others = httpx.get(f"{github.api_url}/repos/octo/shop", trust_env=False, verify=PLAIN)
+                others = httpx.get(f"{github.api_url}/repos/octo/shop", trust_env=False, verify=NO_CERTIFICATES)
             assert refused.status_code == 403
             assert "secondary rate limit" in refused.json()["message"]
             assert others.status_code == 200, "each caller has its own hundred"

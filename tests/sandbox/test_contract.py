@@ -22,16 +22,16 @@ from app.sandbox.github.world import Repository
 
 from .conftest import as_app, with_token
 
-SEGMENTS = re.compile(r"(/contents/|/git/refs?/|/commits/)([^?]+?)(/check-runs)?$")
+MULTI_SEGMENT_PARAMETER = re.compile(r"(/contents/|/git/refs?/|/commits/)([^?]+?)(/check-runs)?$")
 
 
-class Sent:
+class OpenApiRequest:
     """A request in the form that openapi-core validates."""
 
     def __init__(self, request: httpx.Request, base: str) -> None:
         path = request.url.path.removeprefix(httpx.URL(base).path)
         # To the validator a template's {path} is one segment, where GitHub accepts several.
-        self.path = SEGMENTS.sub(lambda m: m[1] + quote(m[2], safe="") + (m[3] or ""), path)
+        self.path = MULTI_SEGMENT_PARAMETER.sub(lambda m: m[1] + quote(m[2], safe="") + (m[3] or ""), path)
         self.host_url = "https://api.github.com"
         self.method = request.method.lower()
         self.body = request.content or None
@@ -40,7 +40,7 @@ class Sent:
         self.parameters = RequestParameters(query=query, header=Headers(list(request.headers.items())))
 
 
-class Got:
+class OpenApiResponse:
     """A response in the form that openapi-core validates."""
 
     def __init__(self, response: httpx.Response) -> None:
@@ -50,7 +50,7 @@ class Got:
         self.headers = Headers(list(response.headers.items()))
 
 
-def mend(schema: Any) -> None:
+def correct_schema(schema: Any) -> None:
     """Correct, in place, what GitHub's description states differently from what GitHub sends.
 
     A nullable enum does not list null; an account is a user *and* an enterprise; a folder's list has a `type`.
@@ -63,16 +63,16 @@ def mend(schema: Any) -> None:
         if schema.get("nullable") and "enum" in schema and None not in schema["enum"]:
             schema["enum"] = [*schema["enum"], None]
         for below in schema.values():
-            mend(below)
+            correct_schema(below)
     elif isinstance(schema, list):
         for below in schema:
-            mend(below)
+            correct_schema(below)
 
 
 @pytest.fixture(scope="module")
 def description(shared_data: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((shared_data / "github-openapi.json").read_text())
-    mend(loaded)
+    correct_schema(loaded)
     return loaded
 
 
@@ -81,7 +81,7 @@ def openapi(description: dict[str, Any]) -> OpenAPI:
     return OpenAPI.from_dict(description, config=Config(spec_validator_cls=None))
 
 
-class Checked:
+class ValidatingClient:
     """Client that validates each request and answer against the description.
 
     `by` is the caller: `bot` (the installation), `app` or `mona`.
@@ -90,13 +90,13 @@ class Checked:
     def __init__(self, github: SandboxGitHub, openapi: OpenAPI, clients: dict[str, httpx.Client]) -> None:
         self.github, self.openapi, self.clients = github, openapi, clients
 
-    def __call__(self, method: str, path: str, expect: int = 200, *, by: str = "bot", **sent: Any) -> Any:
+    def __call__(self, method: str, path: str, expected_status: int = 200, *, by: str = "bot", **sent: Any) -> Any:
         response = self.clients[by].request(method, path, **sent)
-        assert response.status_code == expect, f"{method} {path}: {response.status_code} {response.text}"
-        request, got = Sent(response.request, self.github.api_url), Got(response)
+        assert response.status_code == expected_status, f"{method} {path}: {response.status_code} {response.text}"
+        request, validated_response = OpenApiRequest(response.request, self.github.api_url), OpenApiResponse(response)
         try:
             self.openapi.validate_request(request)
-            self.openapi.validate_response(request, got)
+            self.openapi.validate_response(request, validated_response)
         except Exception as error:
             details = getattr(error.__cause__, "schema_errors", None) or [error, error.__cause__]
             raise AssertionError(f"{method} {path}: {[str(each)[:1500] for each in details]}") from error
@@ -106,10 +106,10 @@ class Checked:
 @pytest.fixture
 def check(github: SandboxGitHub, openapi: OpenAPI, mona: Person, api: httpx.Client) -> Any:
     with as_app(github) as app, with_token(github, github.token_for("mona")) as person:
-        yield Checked(github, openapi, {"bot": api, "app": app, "mona": person})
+        yield ValidatingClient(github, openapi, {"bot": api, "app": app, "mona": person})
 
 
-def play_app(check: Checked, shop: Repository) -> None:
+def call_app_operations(check: ValidatingClient, shop: Repository) -> None:
     check("GET", "/app", by="app")
     check("GET", "/app/hook/config", by="app")
     found = check("GET", "/app/installations", by="app")
@@ -123,7 +123,7 @@ def play_app(check: Checked, shop: Repository) -> None:
     check("POST", f"/app/hook/deliveries/{deliveries[0]['id']}/attempts", 202, by="app")
 
 
-def play_general(check: Checked, shop: Repository) -> None:
+def call_general_operations(check: ValidatingClient, shop: Repository) -> None:
     check.github.add_team("octo", "sre", ["mona"])
     check("GET", "/rate_limit")
     check("GET", "/meta")
@@ -140,7 +140,7 @@ def play_general(check: Checked, shop: Repository) -> None:
     check("POST", "/markdown", json={"text": "**bold**", "mode": "gfm", "context": "octo/shop"})
 
 
-def play_issues(check: Checked, shop: Repository) -> None:
+def call_issue_operations(check: ValidatingClient, shop: Repository) -> None:
     issues = "/repos/octo/shop/issues"
     new = {"title": "down", "body": "all of it", "labels": ["incident"], "assignees": ["mona"], "milestone": 1}
     first = check("POST", issues, 201, json=new)
@@ -155,9 +155,9 @@ def play_issues(check: Checked, shop: Repository) -> None:
     check("PATCH", one, json={"title": "still down", "body": "most of it"})
     check("POST", f"{one}/reactions", 201, json={"content": "eyes"})
     check("POST", f"{one}/reactions", json={"content": "eyes"})
-    said = check("POST", f"{one}/comments", 201, json={"body": "/ack"})
+    created_comment = check("POST", f"{one}/comments", 201, json={"body": "/ack"})
     check("GET", f"{one}/comments")
-    comment = f"{issues}/comments/{said['id']}"
+    comment = f"{issues}/comments/{created_comment['id']}"
     check("GET", comment)
     check("PATCH", comment, json={"body": "/ack now"})
     check("POST", f"{comment}/reactions", 201, json={"content": "rocket"})
@@ -175,7 +175,7 @@ def play_issues(check: Checked, shop: Repository) -> None:
     check("GET", "/search/issues", params={"q": "repo:octo/shop is:issue label:incident"})
 
 
-def play_code(check: Checked, shop: Repository) -> None:
+def call_code_operations(check: ValidatingClient, shop: Repository) -> None:
     repo = "/repos/octo/shop"
     check("GET", f"{repo}/contents/.github/incidents.yml")
     check("GET", f"{repo}/contents/.github")
@@ -211,10 +211,17 @@ def play_code(check: Checked, shop: Repository) -> None:
     check("GET", f"{repo}/issues/{pull['number']}/timeline")
 
 
-def test_every_operation_answers_as_described(check: Checked, shop: Repository, description: dict[str, Any]) -> None:
-    plays: tuple[Callable[[Checked, Repository], None], ...] = (play_app, play_general, play_issues, play_code)
-    for play in plays:
-        play(check, shop)
+def test_every_operation_answers_as_described(
+    check: ValidatingClient, shop: Repository, description: dict[str, Any]
+) -> None:
+    groups: tuple[Callable[[ValidatingClient, Repository], None], ...] = (
+        call_app_operations,
+        call_general_operations,
+        call_issue_operations,
+        call_code_operations,
+    )
+    for call_operations in groups:
+        call_operations(check, shop)
     known = {
         (method.upper(), path)
         for path, item in description["paths"].items()
@@ -225,7 +232,7 @@ def test_every_operation_answers_as_described(check: Checked, shop: Repository, 
     assert sorted(known - called) == []
 
 
-def _was_called(check: Checked, method: str, template: str) -> bool:
+def _was_called(check: ValidatingClient, method: str, template: str) -> bool:
     pattern = re.compile(
         "/api/v3" + re.sub(r"\\{(path|ref)\\}", ".+", re.sub(r"\\{(?!path|ref)\w+\\}", "[^/]+", re.escape(template)))
     )

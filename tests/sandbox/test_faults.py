@@ -12,7 +12,7 @@ from app.sandbox.github import AppRegistration, SandboxGitHub
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
-from .conftest import PLAIN, HandClock
+from .conftest import NO_CERTIFICATES, HandClock
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_answer_that_lies(github: SandboxGitHub, shop: Repository, mona: Pers
 def test_it_stops_and_leaves_nothing_behind(clock: HandClock, registration: AppRegistration) -> None:
     before = threading.active_count()
     github = SandboxGitHub(clock=clock, app=registration).start()
-    idle = httpx.Client(base_url=github.api_url, trust_env=False, verify=PLAIN)
+    idle = httpx.Client(base_url=github.api_url, trust_env=False, verify=NO_CERTIFICATES)
     assert idle.get("/meta").status_code == 200
     github.stop()
     github.stop()
@@ -60,21 +60,21 @@ def test_it_stops_and_leaves_nothing_behind(clock: HandClock, registration: AppR
         idle.get("/meta")
     idle.close()
     with github:
-        assert httpx.get(f"{github.api_url}/meta", trust_env=False, verify=PLAIN).status_code == 200
+        assert httpx.get(f"{github.api_url}/meta", trust_env=False, verify=NO_CERTIFICATES).status_code == 200
 
 
 def test_many_at_once(github: SandboxGitHub, shop: Repository, mona: Person, api: httpx.Client) -> None:
     number = mona.opens(shop, "down")
     token = api.headers["Authorization"]
 
-    def talk() -> None:
+    def post_comments() -> None:
         with httpx.Client(
-            base_url=github.api_url, headers={"Authorization": token}, trust_env=False, verify=PLAIN
+            base_url=github.api_url, headers={"Authorization": token}, trust_env=False, verify=NO_CERTIFICATES
         ) as client:
             for _ in range(10):
                 client.post(f"/repos/octo/shop/issues/{number}/comments", json={"body": "hi"}).raise_for_status()
 
-    threads = [threading.Thread(target=talk) for _ in range(6)]
+    threads = [threading.Thread(target=post_comments) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

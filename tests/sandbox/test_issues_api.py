@@ -42,8 +42,8 @@ def test_since_leaves_out_what_is_older(shop: Repository, mona: Person, api: htt
     clock.move(minutes=30)
     second = mona.opens(shop, "new")
     mona.comments(shop, second, "one")
-    later = clock.now.isoformat().replace("+00:00", "Z")
-    assert [issue["number"] for issue in api.get(ISSUES, params={"since": later}).json()] == [second]
+    since = clock.now.isoformat().replace("+00:00", "Z")
+    assert [issue["number"] for issue in api.get(ISSUES, params={"since": since}).json()] == [second]
     assert [issue["number"] for issue in api.get(ISSUES, params={"state": "all"}).json()] == [second, first]
     assert api.get(ISSUES, params={"since": "soon"}).status_code == 422
 
@@ -233,19 +233,19 @@ def test_broken_json_is_the_callers_fault(shop: Repository, api: httpx.Client) -
 
 
 def test_equal_runs_are_equal(github: SandboxGitHub, shop: Repository, mona: Person, clock: HandClock) -> None:
-    def play(pretend: SandboxGitHub, repository: Repository, person: Person) -> list[Any]:
+    def play(sandbox: SandboxGitHub, repository: Repository, person: Person) -> list[Any]:
         number = person.opens(repository, "down", labels=["incident"])
         person.comments(repository, number, "/ack")
         person.pushes(repository, "a", "b")
         issue, git = repository.issue(number), repository.git
-        guids = [delivery.guid for delivery in pretend.hooks._queue]
+        guids = [delivery.guid for delivery in sandbox.hooks._queue]
         return [issue.id, [entry.id for entry in issue.timeline], git.refs, guids]
 
-    def fresh() -> list[Any]:
+    def play_on_new_sandbox() -> list[Any]:
         other = SandboxGitHub(clock=clock, app=github.app)
         repository = other.add_repository("octo/shop")
         person = other.add_person("mona")
         repository.permit("mona", "write")
         return play(other, repository, person)
 
-    assert fresh() == fresh()
+    assert play_on_new_sandbox() == play_on_new_sandbox()

@@ -12,9 +12,9 @@ from app.sandbox.github.markdown import render
 from app.sandbox.github.people import Person
 from app.sandbox.github.world import Repository
 
-from .conftest import PLAIN
+from .conftest import NO_CERTIFICATES
 
-EVIL = [
+HOSTILE_TEXTS = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
     "[x](javascript:alert(1))",
@@ -36,7 +36,7 @@ EVIL = [
     "data:text/html,<script>alert(1)</script>",
     "[x](data:text/html;base64,PHNjcmlwdD4=)",
 ]
-HARMLESS = frozenset(
+HARMLESS_ELEMENTS = frozenset(
     [
         "p",
         "br",
@@ -74,23 +74,23 @@ HARMLESS = frozenset(
 )
 
 
-class Elements(HTMLParser):
+class ElementParser(HTMLParser):
     """Collects the HTML elements of a text with their attributes."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
 
-@pytest.mark.parametrize("text", EVIL)
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
 def test_markdown_gives_harmless_elements_only(text: str) -> None:
-    for tag, attrs in Elements(render(text, "", "octo/shop")).found:
-        assert tag in HARMLESS, (tag, attrs)
+    for tag, attrs in ElementParser(render(text, "", "octo/shop")).elements:
+        assert tag in HARMLESS_ELEMENTS, (tag, attrs)
         assert set(attrs) <= {
             "href",
             "class",
@@ -120,16 +120,16 @@ def test_markdown_speaks_githubs_dialect() -> None:
 
 
 def test_pages_carry_text_as_text(github: SandboxGitHub, shop: Repository, mona: Person) -> None:
-    numbers = [mona.opens(shop, text, text, labels=[text[:40]]) for text in EVIL]
-    plain = Elements(_get(github, f"/octo/shop/issues/{mona.opens(shop, 'plain')}").text).found
+    numbers = [mona.opens(shop, text, text, labels=[text[:40]]) for text in HOSTILE_TEXTS]
+    plain = ElementParser(_get_page(github, f"/octo/shop/issues/{mona.opens(shop, 'plain')}").text).elements
     usual = {tag for tag, _ in plain}
     for number in numbers:
-        page = _get(github, f"/octo/shop/issues/{number}")
-        tags = {tag for tag, _ in Elements(page.text).found}
+        page = _get_page(github, f"/octo/shop/issues/{number}")
+        tags = {tag for tag, _ in ElementParser(page.text).elements}
         assert not tags & {"script", "iframe", "img", "form", "style", "object"}
-        assert tags <= usual | HARMLESS | {"label", "code", "path", "rect", "g", "circle", "text"}
-        assert not any(name.startswith("on") for _, attrs in Elements(page.text).found for name in attrs)
-    assert "<script" not in _get(github, "/octo/shop/issues").text
+        assert tags <= usual | HARMLESS_ELEMENTS | {"label", "code", "path", "rect", "g", "circle", "text"}
+        assert not any(name.startswith("on") for _, attrs in ElementParser(page.text).elements for name in attrs)
+    assert "<script" not in _get_page(github, "/octo/shop/issues").text
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_each_page(github: SandboxGitHub, shop: Repository, mona: Person, path: 
     mona.reopens(shop, 1)
     mona.pushes(shop, "docs/pm.md", "# What happened\n", branch="muster/postmortem-1")
     mona.opens_pull(shop, "muster/postmortem-1", "Postmortem", "For #1")
-    page = _get(github, path)
+    page = _get_page(github, path)
     assert page.status_code == 200
     assert words in page.text
     assert "pretend GitHub" in page.text
@@ -164,12 +164,14 @@ def test_each_page(github: SandboxGitHub, shop: Repository, mona: Person, path: 
         "default-src 'none'; style-src 'self'; img-src 'self' data:"
     )
     assert "http" not in page.text.replace("http-equiv", "").replace("http://www.w3.org", "")
-    for style in [attrs["href"] for tag, attrs in Elements(page.text).found if attrs.get("rel") == "stylesheet"]:
-        assert _get(github, style or "").headers["Content-Type"].startswith("text/css")
+    for style in [
+        attrs["href"] for tag, attrs in ElementParser(page.text).elements if attrs.get("rel") == "stylesheet"
+    ]:
+        assert _get_page(github, style or "").headers["Content-Type"].startswith("text/css")
 
 
 def test_labels_wear_their_colours(github: SandboxGitHub) -> None:
-    sheet = _get(github, "/assets/labels.css?c=d73a4a,ededed,red;}*{x,</style>").text
+    sheet = _get_page(github, "/assets/labels.css?c=d73a4a,ededed,red;}*{x,</style>").text
     assert sheet.count("{") == sheet.count("}") == 2
     assert ".c-d73a4a{--paint:#d73a4a;--ink:#fff" in sheet
 
@@ -182,10 +184,10 @@ def test_lost_ways(github: SandboxGitHub, shop: Repository, mona: Person) -> Non
     mona.deletes_issue(shop, first)
     mona.transfers(shop, second, other)
     for path in ("/nobody", "/octo/nowhere", f"/octo/shop/issues/{first}", "/octo/shop/blob/main/none", "/a/b/c/d"):
-        assert _get(github, path).status_code == 404, path
-    moved = _get(github, f"/octo/shop/issues/{second}")
+        assert _get_page(github, path).status_code == 404, path
+    moved = _get_page(github, f"/octo/shop/issues/{second}")
     assert (moved.status_code, moved.headers["Location"]) == (302, f"{github.url}/octo/other/issues/1")
 
 
-def _get(github: SandboxGitHub, path: str) -> httpx.Response:
-    return httpx.get(github.url + path, trust_env=False, verify=PLAIN)
+def _get_page(github: SandboxGitHub, path: str) -> httpx.Response:
+    return httpx.get(github.url + path, trust_env=False, verify=NO_CERTIFICATES)

@@ -134,7 +134,7 @@ def main() -> None:
         queue = Queue(
             application.ctx,
             reconciler=bootstrap.create_reconciler(application),
-            worker_timeout=float(os.environ["DEAD"]),
+            worker_timeout_seconds=float(os.environ["DEAD"]),
         )
         bootstrap.serve(application, web=False, worker=True, queue=queue)
 

@@ -23,7 +23,7 @@ from app.sandbox.github.hooks import Delivery
 from app.store import inbox
 from app.worker.jobs import Queue
 from app.worker.pipeline.routing import route_deliveries
-from tests.sandbox.conftest import PLAIN, shared_data
+from tests.sandbox.conftest import NO_CERTIFICATES, shared_data
 from tests.shell.conftest import run_night_on_new_database
 from tests.shell.night import SEV1, Night
 
@@ -40,7 +40,7 @@ def test_every_published_payload_is_accepted_and_harms_nobody(tonight: Night, sh
     found = json.loads((shared_data / "webhook-examples.json").read_text())
     payloads = [(entry["name"], payload) for entry in found for payload in entry["examples"]]
     assert payloads
-    with httpx.Client(verify=PLAIN, trust_env=False) as client:
+    with httpx.Client(verify=NO_CERTIFICATES, trust_env=False) as client:
         for nth, (name, payload) in enumerate(payloads):
             assert send_delivery(tonight, client, f"example-{nth}", name, payload) == 202
     tonight.settle()
@@ -210,7 +210,7 @@ def test_the_order_of_the_deliveries_does_not_matter(
 def deliver_in_batches(tonight: Night, order: list[Delivery], chance: random.Random | None) -> None:
     """Deliver each one; given `chance`, process those so far now and then."""
     tonight.github.hooks.release([])
-    with httpx.Client(verify=PLAIN, trust_env=False) as client:
+    with httpx.Client(verify=NO_CERTIFICATES, trust_env=False) as client:
         for delivery in order:
             assert tonight.github.hooks.url
             client.post(tonight.github.hooks.url, content=delivery.body, headers=delivery.headers)

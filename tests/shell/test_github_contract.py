@@ -10,7 +10,7 @@ import pytest
 from openapi_core import OpenAPI
 
 from tests.sandbox.conftest import shared_data
-from tests.sandbox.test_contract import Got, Sent, description, openapi
+from tests.sandbox.test_contract import OpenApiRequest, OpenApiResponse, description, openapi
 from tests.shell.night import SEV1, Night, Wire
 
 __all__ = ["description", "openapi", "shared_data"]
@@ -28,10 +28,10 @@ class CheckedWire(Wire):
     def on_response(self, request: httpx.Request, response: httpx.Response) -> None:
         self.calls.append(request.method)
         try:
-            sent = Sent(request, self.base)
+            sent = OpenApiRequest(request, self.base)
             self.openapi.validate_request(sent)
             if response.status_code not in (304, 404):
-                self.openapi.validate_response(sent, Got(response))
+                self.openapi.validate_response(sent, OpenApiResponse(response))
         except Exception as fault:  # noqa: BLE001 - each fault is reported at the end
             details: Any = getattr(fault.__cause__, "schema_errors", None) or [fault, fault.__cause__]
             self.faults.append(f"{request.method} {request.url.path}: {[str(one)[:500] for one in details]}")

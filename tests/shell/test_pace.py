@@ -492,7 +492,7 @@ def test_others_are_served_while_one_installation_waits(tonight: Night) -> None:
     other = add_pending_incident(tonight.github, tonight.database, site, like, Severity.SEV4, 1)
     clock = RunningClock(tonight.clock())
     application = build(replace(tonight.application.settings, enforce_rate_limits=True), tonight.database, clock)
-    with run_queue(Queue(application.ctx, poll_interval=0.2)):
+    with run_queue(Queue(application.ctx, poll_interval_seconds=0.2)):
         assert wait_until(lambda: len(site.issue(other).comments) == 1, 8)
         assert count_unfinished(tonight.database) > 20, "the others have not even begun"
     application.client.close()

@@ -738,7 +738,7 @@ def test_e3_no_alarm_rings_before_the_issues_have_been_looked_at(tonight: Night)
     wire = tonight.wire = SlowListWire()
     reconnect(tonight, url)
     keys_before = set(tonight.list_posted_keys(number))
-    queue = Queue(tonight.application.ctx, poll_interval=0.1, reconciler=create_reconciler(tonight))
+    queue = Queue(tonight.application.ctx, poll_interval_seconds=0.1, reconciler=create_reconciler(tonight))
     working = threading.Thread(target=queue.run)
     working.start()
     try:

@@ -96,7 +96,7 @@ def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
     migrate(tonight.database.url, steps=[*load_migrations(), FUTURE_MIGRATION])
     with tonight.database.transaction() as db:
         assert not is_schema_known(db)
-    queue = Queue(tonight.application.ctx, poll_interval=0.05)
+    queue = Queue(tonight.application.ctx, poll_interval_seconds=0.05)
     working = threading.Thread(target=queue.run)
     working.start()
     try:

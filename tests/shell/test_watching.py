@@ -458,7 +458,7 @@ def test_a6_poison_is_parked_after_one_try_and_everything_else_is_done(
     """A real worker survives as many good deliveries as there is time for, with unreadable ones in between."""
     good = choose_size(60, 9_999)
     tonight.clock.at = datetime.now(UTC)
-    queue = Queue(tonight.application.ctx, poll_interval=0.2)
+    queue = Queue(tonight.application.ctx, poll_interval_seconds=0.2)
     with tonight.database.transaction() as db:
         for n in range(good):
             tonight.store_delivery(db, f"good-{n}", "issues", IGNORED[n % len(IGNORED)])

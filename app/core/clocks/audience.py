@@ -84,7 +84,7 @@ def _audience_deadlines(name: str, audience: Audience, incident: Incident, polic
     Where only first news was due, it stays in the result after it was given.
     """
     key = NAME, name, incident.severity, incident.escalation_started_at, _last_update_at(incident)
-    return policy.cached(key, lambda: _compute_deadlines(name, audience, incident, policy))
+    return policy.compute_once(key, lambda: _compute_deadlines(name, audience, incident, policy))
 
 
 def _compute_deadlines(name: str, audience: Audience, incident: Incident, policy: Policy) -> tuple[Deadline, ...]:

@@ -143,7 +143,7 @@ class Policy:
                 return severity
         return self.scale.parse(name)
 
-    def cached(self, key: Hashable, compute: Callable[[], CachedT]) -> CachedT:
+    def compute_once(self, key: Hashable, compute: Callable[[], CachedT]) -> CachedT:
         """Return the value for this key, computed once and cached; the policy itself never changes.
 
         A key begins with the name of the caller and holds everything `compute` reads beside the policy.

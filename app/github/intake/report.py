@@ -13,11 +13,11 @@ from app.core.policy import Policy
 from app.core.severity import Severity
 from app.github.intake.answers import MAX_READ_CHARS, HeadingAnswer, parse_answers
 from app.github.intake.choices import begins_with_choice, has_word, is_unsure, parse_severity, severity_doubt
-from app.github.intake.times import CLOCK_SKEW_PERIOD, NotATime, TimeParser
+from app.github.intake.times import MAX_CLOCK_SKEW, NotATime, TimeParser
 from app.github.intake.wording import DAY_FIRST_HEADINGS, EXPOSURES, KINDS, OTHER_WORDS, SEVERITIES, SOURCES
 from app.text import make_visible, replace_unstorable
 
-_LEVELS = {Level.HIGH: Severity.SEV2, Level.MEDIUM: Severity.SEV3, Level.LOW: Severity.SEV4}
+_SEVERITY_BY_LEVEL = {Level.HIGH: Severity.SEV2, Level.MEDIUM: Severity.SEV3, Level.LOW: Severity.SEV4}
 """The severity whose words also name that level."""
 _MAX_ITEMS = 100  # names of services, or severities, that are read
 _T = TypeVar("_T", Kind, Source)
@@ -102,7 +102,7 @@ class _ReportReader:
         text = self.choice(name)
         if not text or is_unsure(text):
             return None
-        for level, severity in _LEVELS.items():
+        for level, severity in _SEVERITY_BY_LEVEL.items():
             letter = level.value[0]
             if begins_with_choice(text, (*SEVERITIES[severity], letter)):
                 return level
@@ -163,7 +163,7 @@ class _ReportReader:
         except NotATime as fault:
             self.doubts.append(f"{title}: '{make_visible(text)}' {fault}")
             return None
-        if at > self.opened_at + CLOCK_SKEW_PERIOD:
+        if at > self.opened_at + MAX_CLOCK_SKEW:
             self.doubts.append(
                 f"{title}: '{make_visible(text)}' is in the future ({at:%Y-%m-%d %H:%M} UTC). Is the time zone right?"
             )

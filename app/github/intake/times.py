@@ -13,7 +13,7 @@ from dateutil import parser as dates
 from app.github.intake.time_words import ENGLISH_MONTHS, RELATIVE_TIME, normalize_words, split_relative_day
 from app.github.intake.wording import MONTH_FIRST_ZONES, NOW_WORDS, ZONE_OFFSET_SECONDS
 
-CLOCK_SKEW_PERIOD = timedelta(minutes=5)
+MAX_CLOCK_SKEW = timedelta(minutes=5)
 """How far a reporter's clock may be ahead of ours."""
 
 
@@ -35,7 +35,7 @@ _RELATIVE_AMOUNT = re.compile(
     r"(?![a-zà-ÿ])(?: ago|前| geleden| fa| temu| atrás)?"
 )
 _WEEKDAY = re.compile(r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|satu?r?|sun)(?:day)?\b")
-_HAS_DATE = re.compile(rf"[0-9][-/.][0-9]|\b(?:{'|'.join(ENGLISH_MONTHS)})")
+_DATE = re.compile(rf"[0-9][-/.][0-9]|\b(?:{'|'.join(ENGLISH_MONTHS)})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class TimeParser:
     def _parse_absolute(self, words: str, zone: tzinfo | None, days_back: int | None) -> datetime:
         local = self.opened_at.astimezone(zone or self.default_zone)
         day = local.date() - timedelta(days=days_back or 0)
-        weekday = days_back is None and _WEEKDAY.match(words) is not None and not _HAS_DATE.search(words)
+        weekday = days_back is None and _WEEKDAY.match(words) is not None and not _DATE.search(words)
         if weekday:
             day = local.date() - timedelta(days=6)
         midnight = datetime.combine(day, time())
@@ -108,7 +108,7 @@ class TimeParser:
         has_no_date = parsed.date() != reparsed.date()
         has_no_year = has_no_date and (parsed.month, parsed.day) == (reparsed.month, reparsed.day)
         at = self._to_utc(parsed, zone)
-        if has_no_date and days_back is None and not weekday and at > self.opened_at + CLOCK_SKEW_PERIOD:
+        if has_no_date and days_back is None and not weekday and at > self.opened_at + MAX_CLOCK_SKEW:
             earlier = self._to_utc(
                 parsed.replace(year=parsed.year - 1) if has_no_year else parsed - timedelta(days=1), zone
             )
@@ -152,14 +152,14 @@ class TimeParser:
             return True
         if self.zone in MONTH_FIRST_ZONES:
             return False
-        recent = []
+        is_recent = []
         for first in (True, False):
             month, day = (two, one) if first else (one, two)
             days = (self.opened_at.date() - self.opened_at.date().replace(month=month, day=min(day, 28))).days
-            recent.append(-1 <= days <= 7)
-        if recent[0] == recent[1]:
+            is_recent.append(-1 <= days <= 7)
+        if is_recent[0] == is_recent[1]:
             raise NotATime("may mean two days. What works: 2026-03-14 14:05 UTC")
-        return recent[0]
+        return is_recent[0]
 
     def _to_utc(self, moment: datetime, zone: tzinfo | None) -> datetime:
         try:

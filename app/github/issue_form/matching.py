@@ -42,7 +42,7 @@ def parse_exact_body(form: Form, body: str) -> dict[str, FormValue] | None:
     form_body = FormBody(form, split_lines(body))
     headings = _exact_headings(form_body)
     if headings is None or not all(
-        form_body.can_answer(candidate.field, candidate.answer_start, end)
+        form_body.can_answer(candidate.field_index, candidate.answer_start, end)
         for candidate, end in _answer_spans(headings, form_body)
     ):
         return None
@@ -58,10 +58,10 @@ def _exact_headings(form_body: FormBody) -> list[HeadingCandidate] | None:
     """Return the headings of all fields as GitHub writes them, in the form's order; None if one is missing."""
     needed = {number for number, field in enumerate(form_body.fields) if field.label}
     candidates = [candidate for candidate in form_body.candidates if candidate.is_exact]
-    if not needed or not needed <= {candidate.field for candidate in candidates}:
+    if not needed or not needed <= {candidate.field_index for candidate in candidates}:
         return None
     headings = _choose_headings(form_body, candidates, strict=True)
-    return headings if needed <= {candidate.field for candidate in headings} else None
+    return headings if needed <= {candidate.field_index for candidate in headings} else None
 
 
 def _collect_answers(
@@ -71,9 +71,9 @@ def _collect_answers(
     answers: dict[str, FormValue] = dict.fromkeys(keys)
     extra: list[tuple[str, str]] = []
     for candidate, end in _answer_spans(headings, form_body):
-        stop = end if is_exact else form_body.answer_end(candidate.field, candidate.answer_start, end)
-        answers[keys[candidate.field]] = parse_answer(
-            form.fields[candidate.field], form_body.lines[candidate.answer_start : stop]
+        stop = end if is_exact else form_body.answer_end(candidate.field_index, candidate.answer_start, end)
+        answers[keys[candidate.field_index]] = parse_answer(
+            form.fields[candidate.field_index], form_body.lines[candidate.answer_start : stop]
         )
         extra.extend((block.heading, block.text) for block in split_blocks("\n".join(form_body.lines[stop:end])))
     if len(extra) > _MAX_EXTRA_HEADINGS:
@@ -97,36 +97,39 @@ def _choose_headings(
         candidates = candidates if top.startswith("###") else []
     lines_by_field: dict[int, list[int]] = {}
     for candidate in candidates:
-        lines_by_field.setdefault(candidate.field, []).append(candidate.line)
+        lines_by_field.setdefault(candidate.field_index, []).append(candidate.line)
 
-    def worth(candidate: HeadingCandidate, end: int, ended_by: HeadingCandidate | None) -> int:
-        stop = end if strict else form_body.answer_end(candidate.field, candidate.answer_start, end)
-        again = bisect_left(lines_by_field[candidate.field], end) - bisect_left(
-            lines_by_field[candidate.field], candidate.answer_start
+    def score(candidate: HeadingCandidate, end: int, ended_by: HeadingCandidate | None) -> int:
+        stop = end if strict else form_body.answer_end(candidate.field_index, candidate.answer_start, end)
+        repeated = bisect_left(lines_by_field[candidate.field_index], end) - bisect_left(
+            lines_by_field[candidate.field_index], candidate.answer_start
         )
-        seen = (
+        is_visible = (
             ended_by is None
             or _is_whole_fence(form_body, candidate, end)
             or not form_body.is_hidden(candidate.answer_start, end)
         )
-        sure = ended_by is not None and ended_by.is_exact
-        suits = form_body.can_answer(candidate.field, candidate.answer_start, stop)
-        return 10**15 + suits * 10**12 + seen * 10**9 + sure * 10**6 - again
+        ends_exactly = ended_by is not None and ended_by.is_exact
+        suits = form_body.can_answer(candidate.field_index, candidate.answer_start, stop)
+        return 10**15 + suits * 10**12 + is_visible * 10**9 + ends_exactly * 10**6 - repeated
 
     best: list[tuple[int, int]] = []  # per candidate: score of the best assignment that ends there, and its predecessor
     for number, candidate in enumerate(candidates):
-        top_worth, before = candidate.is_exact * 10**6 + (form_body.nonblank_lines[0] == candidate.line) * 10**12, -1
+        top_score, predecessor = (
+            candidate.is_exact * 10**6 + (form_body.nonblank_lines[0] == candidate.line) * 10**12,
+            -1,
+        )
         for earlier in range(number):
             other = candidates[earlier]
-            if other.field < candidate.field and other.answer_start <= candidate.line:
-                value = best[earlier][0] + worth(other, candidate.line, candidate)
-                if value > top_worth:
-                    top_worth, before = value, earlier
-        best.append((top_worth, before))
+            if other.field_index < candidate.field_index and other.answer_start <= candidate.line:
+                value = best[earlier][0] + score(other, candidate.line, candidate)
+                if value > top_score:
+                    top_score, predecessor = value, earlier
+        best.append((top_score, predecessor))
     if not best:
         return []
     end = len(form_body.lines)
-    last = max(range(len(best)), key=lambda number: (best[number][0] + worth(candidates[number], end, None), -number))
+    last = max(range(len(best)), key=lambda number: (best[number][0] + score(candidates[number], end, None), -number))
     headings: list[HeadingCandidate] = []
     while last >= 0:
         headings.append(candidates[last])
@@ -136,8 +139,8 @@ def _choose_headings(
 
 def _is_whole_fence(form_body: FormBody, heading: HeadingCandidate, end: int) -> bool:
     """Return True if the answer is the complete fence of a rendered field, whatever fences it contains."""
-    return bool(form_body.fields[heading.field].render) and form_body.can_answer(
-        heading.field, heading.answer_start, end
+    return bool(form_body.fields[heading.field_index].render) and form_body.can_answer(
+        heading.field_index, heading.answer_start, end
     )
 
 

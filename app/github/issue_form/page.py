@@ -22,7 +22,7 @@ class HeadingCandidate:
 
     line: int
     answer_start: int
-    field: int
+    field_index: int
     is_exact: bool
 
 
@@ -39,32 +39,32 @@ class FormBody:
         self._hidden_spans: dict[int, list[tuple[int, int]]] = {}
 
     def _find_candidates(self) -> list[HeadingCandidate]:
-        exact: dict[str, list[int]] = {}
-        similar: dict[str, list[int]] = {}
+        by_exact_label: dict[str, list[int]] = {}
+        by_normal_label: dict[str, list[int]] = {}
         for number, form_field in enumerate(self.fields):
             first, *_ = form_field.label.split("\n")
-            exact.setdefault(first.strip(), []).append(number)
+            by_exact_label.setdefault(first.strip(), []).append(number)
             for name in (
                 {_normalize_label(first)} if first else {"", "none", "null", _normalize_label(form_field.id or "")}
             ):
-                similar.setdefault(name, []).append(number)
+                by_normal_label.setdefault(name, []).append(number)
         fields_of: dict[str, list[int]] = {}
         candidates: list[HeadingCandidate] = []
         for line in self.nonblank_lines:
             heading = self.lines[line]
             if not heading.startswith("###") or heading[3:4] not in {"", " ", "\t"}:
                 continue
-            words = heading[3:].strip()
-            if len(words) > 4000:
+            heading_text = heading[3:].strip()
+            if len(heading_text) > 4000:
                 continue
-            if words not in fields_of:
-                fields_of[words] = similar.get(_normalize_label(words), [])
-            for number in fields_of[words]:
+            if heading_text not in fields_of:
+                fields_of[heading_text] = by_normal_label.get(_normalize_label(heading_text), [])
+            for number in fields_of[heading_text]:
                 label_rest = [part.strip() for part in self.fields[number].label.split("\n")[1:]]
                 answer_start = line + 1 + len(label_rest)
                 if label_rest and [part.strip() for part in self.lines[line + 1 : answer_start]] != label_rest:
                     continue
-                is_exact = number in exact.get(words, ()) and self._is_isolated(line, answer_start)
+                is_exact = number in by_exact_label.get(heading_text, ()) and self._is_isolated(line, answer_start)
                 candidates.append(HeadingCandidate(line, answer_start, number, is_exact))
         return self._limit_candidates(candidates)
 
@@ -78,11 +78,11 @@ class FormBody:
         if len(candidates) <= _MAX_CANDIDATES:
             return candidates
         keep = max(1, _MAX_CANDIDATES // (2 * len(self.fields)))
-        each: dict[int, list[HeadingCandidate]] = {}
+        by_field: dict[int, list[HeadingCandidate]] = {}
         for candidate in candidates:
-            each.setdefault(candidate.field, []).append(candidate)
-        limited = {candidate for found in each.values() for candidate in (*found[:keep], *found[-keep:])}
-        return sorted(limited, key=lambda candidate: (candidate.line, candidate.field))
+            by_field.setdefault(candidate.field_index, []).append(candidate)
+        limited = {candidate for found in by_field.values() for candidate in (*found[:keep], *found[-keep:])}
+        return sorted(limited, key=lambda candidate: (candidate.line, candidate.field_index))
 
     def loose_candidates(self) -> list[HeadingCandidate]:
         """Return the candidates outside of fences and comments, for a body that is not as GitHub writes it."""
@@ -104,9 +104,9 @@ class FormBody:
             self._hidden_spans[start] = hidden_spans(self.fence_lines[first:])
         return is_within(self._hidden_spans[start], line)
 
-    def answer_end(self, field: int, start: int, end: int) -> int:
+    def answer_end(self, field_index: int, start: int, end: int) -> int:
         """Return the line at which the answer ends: the first heading below it, if it cannot contain one."""
-        form_field = self.fields[field]
+        form_field = self.fields[field_index]
         if form_field.kind == "textarea":
             return end
         first = bisect_left(self.nonblank_lines, start)
@@ -117,12 +117,12 @@ class FormBody:
                 return number
         return end
 
-    def can_answer(self, field: int, start: int, end: int) -> bool:
+    def can_answer(self, field_index: int, start: int, end: int) -> bool:
         """Return True if the lines can be what GitHub writes as the field's answer.
 
         The lines are those from `start` up to `end`, which is excluded.
         """
-        form_field = self.fields[field]
+        form_field = self.fields[field_index]
         first, last = bisect_left(self.nonblank_lines, start), bisect_left(self.nonblank_lines, end)
         count = last - first
         if count == 0:

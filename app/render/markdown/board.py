@@ -95,7 +95,7 @@ def _body(
         title=escape(incident.title),
         summary_line=_summary_line(incident, policy, now),
         unavailable=incident.unavailable,
-        warnings=[escape(concern, 300) for concern in warnings],
+        warnings=[escape(warning, 300) for warning in warnings],
         deadlines=running_rows,
         decided=decided_rows,
         decided_title=_decided_title(decided_rows),

@@ -107,7 +107,7 @@ def render_notices(
 
 def _loudness_key(notice: Notice, incident: Incident, policy: Policy) -> tuple[int, int, datetime]:
     """Return the sort key of a notice: its type, then how high its escalation step is, then its time."""
-    step_contacts = [rung.contacts for rung in management_steps(incident, policy)]
+    step_contacts = [step.contacts for step in management_steps(incident, policy)]
     highest = -1
     if isinstance(notice, Escalate) and notice.contacts in step_contacts:
         highest = len(step_contacts) - step_contacts[::-1].index(notice.contacts)

@@ -198,7 +198,7 @@ def _alarm_phrase(alarm: Alarm, incident: Incident, policy: Policy, now: datetim
     if kind.startswith("page"):
         contacts = paging_steps(incident, policy)[int(kind.removeprefix("page"))].to or (ON_CALL,)
         return markdown("{}: page {}", when, format_contacts(contacts, policy, alarm.due))
-    step = next((rung for rung in management_steps(incident, policy) if rung.key == alarm.key), None)
+    step = next((candidate for candidate in management_steps(incident, policy) if candidate.key == alarm.key), None)
     if step is None:
         return None
     instruction = markdown(", {}", escape(step.do, 160)) if step.do else markdown("")

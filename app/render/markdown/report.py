@@ -274,7 +274,7 @@ def _incident_row(incident_metrics: IncidentMetrics, policy: Policy) -> tuple[Ma
     reopened = (
         markdown(" (reopened {})", pluralize(incident.reopen_count, "time")) if incident.reopen_count else markdown("")
     )
-    missed = join(phrases.deadline_title(each.clock, each.about) for each in incident_metrics.missed)
+    missed = join(phrases.deadline_title(each.clock, each.about) for each in incident_metrics.missed_slas)
     return (
         link(incident.number, incident.url),
         markdown("{}{}", escape(incident.title, 80), reopened),

@@ -112,7 +112,7 @@ def open_stage(
             webhook_secrets=(github.app.webhook_secret,),
         )
         application = stack.enter_context(bootstrap.open_application(settings, clock))
-        queue = Queue(application.ctx, poll_interval=0.2)
+        queue = Queue(application.ctx, poll_interval_seconds=0.2)
         server = bootstrap.http_server(application, queue)
         stack.callback(server.stop)
         github.hooks.url = f"http://127.0.0.1:{server.port}/webhook"

@@ -103,7 +103,7 @@ class IssueChanges(ChangeContext):
         """Reopen an issue. Raises ApiError 422 for a merged pull request."""
         if issue.state == "open":
             return
-        if issue.merged:
+        if issue.is_merged:
             raise invalid_field("PullRequest", "state", "custom", "A merged pull request cannot be reopened.")
         issue.state = "open"
         issue.state_reason = None if issue.pull else "reopened"

@@ -17,11 +17,11 @@ R = TypeVar("R")
 
 def _with_world_lock(method: Callable[Concatenate[Person, P], R]) -> Callable[Concatenate[Person, P], R]:
     @functools.wraps(method)
-    def locked(self: Person, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call_with_lock(self: Person, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._changes.world.lock:
             return method(self, *args, **kwargs)
 
-    return cast("Callable[Concatenate[Person, P], R]", locked)
+    return cast("Callable[Concatenate[Person, P], R]", call_with_lock)
 
 
 class Person:

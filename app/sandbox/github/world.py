@@ -175,7 +175,7 @@ class Issue:
         return list(self.comments_by_id.values())
 
     @property
-    def merged(self) -> bool:
+    def is_merged(self) -> bool:
         """True for a merged pull request."""
         return self.pull is not None and self.pull.merged_at is not None
 

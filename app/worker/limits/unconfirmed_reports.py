@@ -146,11 +146,11 @@ def post_or_edit_digest(
     """
     now, incident_key = ctx.clock(), current.incident_key
     with ctx.database.transaction() as db:
-        waiting = unconfirmed_reports.list_throttled_incidents(
+        throttled_incidents = unconfirmed_reports.list_throttled_incidents(
             db, incident_key.repo_id, current.started_at - noise_limits.UNCONFIRMED_PERIOD, now
         )
     recipients = resolve_recipients(incident, policy, (ON_CALL,), now)
-    body = render_digest(waiting, recipients.people, policy, now, footer=footer)
+    body = render_digest(throttled_incidents, recipients.people, policy, now, footer=footer)
     if current.comment_id is not None:
         try:
             tracker.edit_comment(current.comment_id, body)

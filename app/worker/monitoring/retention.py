@@ -27,9 +27,11 @@ def delete_expired_deliveries(ctx: WorkerContext, now: datetime, max_rows: int =
     repos_by_retention: dict[Duration | None, list[int]] = defaultdict(list)
     for repo_id, (text, base) in policy_files.items():
         repos_by_retention[_read_retention(text, base)].append(repo_id)
-    done = [_delete_deliveries(ctx, now, length, repos, max_rows) for length, repos in repos_by_retention.items()]
-    done.append(_delete_deliveries(ctx, now, _DEFAULT_RETENTION, list(policy_files), max_rows, other_repositories=True))
-    return all(done)
+    completed = [_delete_deliveries(ctx, now, length, repos, max_rows) for length, repos in repos_by_retention.items()]
+    completed.append(
+        _delete_deliveries(ctx, now, _DEFAULT_RETENTION, list(policy_files), max_rows, other_repositories=True)
+    )
+    return all(completed)
 
 
 def _delete_deliveries(

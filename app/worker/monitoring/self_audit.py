@@ -68,17 +68,18 @@ def readiness_problems(ctx: WorkerContext) -> list[str]:
     """
     now = ctx.clock()
     with ctx.database.transaction() as db:
-        found, newer, budgets = (
+        figures, schema_newer, budgets = (
             audit.load_health_figures(db, now),
             audit.is_schema_newer(db),
             rate_limits.load_remaining_fractions(db, now),
         )
     reasons = [
-        finding.message for finding in (*_worker_findings(found), *_inbox_findings(found), *_budget_findings(budgets))
+        finding.message
+        for finding in (*_worker_findings(figures), *_inbox_findings(figures), *_budget_findings(budgets))
     ]
-    if found.max_alarm_delay > OVERDUE_ALARM_AGE:
-        reasons.append(f"an alarm is {_format_duration(found.max_alarm_delay)} late")
-    if newer:
+    if figures.max_alarm_delay > OVERDUE_ALARM_AGE:
+        reasons.append(f"an alarm is {_format_duration(figures.max_alarm_delay)} late")
+    if schema_newer:
         reasons.append("the schema is newer than this code: upgrade it")
     return reasons
 
@@ -88,19 +89,19 @@ def update_gauges(ctx: WorkerContext) -> None:
     now = ctx.clock()
     try:
         with ctx.database.transaction() as db:
-            found, findings = audit.load_health_figures(db, now), audit.load_findings(db)
+            figures, findings = audit.load_health_figures(db, now), audit.load_findings(db)
         update_rate_limit_gauges(ctx, now)
     except psycopg.Error:
         DATABASE_UP.set(0)
         return
     DATABASE_UP.set(1)
-    WORKER_SILENCE_SECONDS.set(-1 if found.worker_silence is None else found.worker_silence.total_seconds())
-    OLDEST_UNPROCESSED_SECONDS.set(found.oldest_unprocessed.total_seconds())
-    INBOX_DEAD.set(found.dead_deliveries)
-    DEAD_LETTERS.set(found.dead_items)
-    OVERDUE_ALARMS.set(found.overdue_alarms)
-    OLDEST_ALARM.set(found.max_alarm_delay.total_seconds())
-    COMMENT_LIMIT_ACTIVE.set(found.limited_issues)
+    WORKER_SILENCE_SECONDS.set(-1 if figures.worker_silence is None else figures.worker_silence.total_seconds())
+    OLDEST_UNPROCESSED_SECONDS.set(figures.oldest_unprocessed.total_seconds())
+    INBOX_DEAD.set(figures.dead_deliveries)
+    DEAD_LETTERS.set(figures.dead_items)
+    OVERDUE_ALARMS.set(figures.overdue_alarms)
+    OLDEST_ALARM.set(figures.max_alarm_delay.total_seconds())
+    COMMENT_LIMIT_ACTIVE.set(figures.limited_issues)
     for name in {*FINDING_NAMES, *findings}:
         AUDIT_FAILING.labels(name).set(name in findings)
 
@@ -203,40 +204,46 @@ class AuditLoop:
 
 def _collect_findings(ctx: WorkerContext, now: datetime) -> Iterable[AuditFinding]:
     with ctx.database.transaction() as db:
-        found, stuck = audit.load_health_figures(db, now), audit.list_stuck_jobs(db, now - STALLED_AGE)
-        dead, limited, budgets = (
+        figures, stuck_jobs = audit.load_health_figures(db, now), audit.list_stuck_jobs(db, now - STALLED_AGE)
+        dead_incident_keys, limited_incident_keys, budgets = (
             audit.list_dead_incident_keys(db),
             comment_log.list_limited_incident_keys(db, now),
             rate_limits.load_remaining_fractions(db, now),
         )
         drift_checkpoint = sync_state.load_checkpoints(db).get("drift")
-    yield from _worker_findings(found)
-    yield from _inbox_findings(found)
-    if overdue := list(_list_overdue_incidents(ctx, now)):
+    yield from _worker_findings(figures)
+    yield from _inbox_findings(figures)
+    if overdue_incident_keys := list(_list_overdue_incidents(ctx, now)):
         yield AuditFinding(
             OVERDUE_FINDING,
-            f"{_pluralize(len(overdue), 'incident')} should have rung a minute ago or more",
-            tuple(overdue),
+            f"{_pluralize(len(overdue_incident_keys), 'incident')} should have rung a minute ago or more",
+            tuple(overdue_incident_keys),
         )
-    if stuck:
+    if stuck_jobs:
+        count = _pluralize(len(stuck_jobs), "wake-up")
+        yield AuditFinding("stuck", f"{count} waiting or running for more than {_format_duration(STALLED_AGE)}")
+    if dead_incident_keys:
         yield AuditFinding(
-            "stuck",
-            f"{_pluralize(len(stuck), 'wake-up')} waiting or running for more than {_format_duration(STALLED_AGE)}",
+            "dead-letters",
+            f"{_pluralize(len(dead_incident_keys), 'order')} refused for good: muster outbox list",
+            _deduplicate(dead_incident_keys),
         )
-    if dead:
+    if limited_incident_keys:
         yield AuditFinding(
-            "dead-letters", f"{_pluralize(len(dead), 'order')} refused for good: muster outbox list", _deduplicate(dead)
+            "breaker",
+            f"comments are held back on {_pluralize(len(limited_incident_keys), 'issue')}",
+            tuple(limited_incident_keys),
         )
-    if limited:
-        yield AuditFinding("breaker", f"comments are held back on {_pluralize(len(limited), 'issue')}", tuple(limited))
     if drift_checkpoint is not None and drift_checkpoint.incident_keys:
-        many = (
+        subject = (
             "1 incident was"
             if len(drift_checkpoint.incident_keys) == 1
             else f"{len(drift_checkpoint.incident_keys)} incidents were"
         )
         yield AuditFinding(
-            "drift", f"{many} not what GitHub shows, and set right: something was lost", drift_checkpoint.incident_keys
+            "drift",
+            f"{subject} not what GitHub shows, and set right: something was lost",
+            drift_checkpoint.incident_keys,
         )
     yield from _budget_findings(budgets)
 
@@ -255,8 +262,10 @@ def _budget_findings(budgets: Mapping[int, float]) -> Iterable[AuditFinding]:
     low = [installation for installation, part in budgets.items() if part < MIN_BUDGET_FRACTION]
     if not low:
         return
-    others = len(low) - (APP in low)
-    owners = " and ".join(["the App itself"] * (APP in low) + [_pluralize(others, "installation")] * bool(others))
+    installation_count = len(low) - (APP in low)
+    owners = " and ".join(
+        ["the App itself"] * (APP in low) + [_pluralize(installation_count, "installation")] * bool(installation_count)
+    )
     yield AuditFinding(
         "budget",
         f"less than {MIN_BUDGET_FRACTION:.0%} of GitHub's budget "
@@ -268,11 +277,11 @@ def _list_overdue_incidents(ctx: WorkerContext, now: datetime) -> Iterable[Incid
     """Yield the incidents with an alarm that should have fired a minute ago, whether it is stored or not."""
     policies: dict[int, Policy | None] = {}
     with ctx.database.transaction() as db:
-        overdue = dict.fromkeys(incidents.list_due_incident_keys(db, now - OVERDUE_ALARM_AGE))
-        incident_keys = list(audit.iterate_open_incidents(db))
-    yield from overdue
-    for incident_key, incident in incident_keys:
-        if incident_key in overdue:
+        overdue_keys = dict.fromkeys(incidents.list_due_incident_keys(db, now - OVERDUE_ALARM_AGE))
+        open_incidents = list(audit.iterate_open_incidents(db))
+    yield from overdue_keys
+    for incident_key, incident in open_incidents:
+        if incident_key in overdue_keys:
             continue
         if incident_key.repo_id not in policies:
             policies[incident_key.repo_id] = _load_policy(ctx, incident_key.repo_id, now)

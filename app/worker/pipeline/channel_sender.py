@@ -54,9 +54,9 @@ class ChannelSender:
     `poll_interval_seconds`: time between two polls.  `concurrency`: how many messages are sent at a time.
     """
 
-    def __init__(self, ctx: WorkerContext, *, poll_interval: float = 0.25, concurrency: int = 24) -> None:
+    def __init__(self, ctx: WorkerContext, *, poll_interval_seconds: float = 0.25, concurrency: int = 24) -> None:
         self._ctx = ctx
-        self._poll_interval = poll_interval
+        self._poll_interval_seconds = poll_interval_seconds
         self._concurrency = concurrency
         self._in_flight: Count[Sink] = Count()
         self._lock = threading.Lock()
@@ -74,9 +74,9 @@ class ChannelSender:
                     log.exception("channel sender failed")
                     stop.wait(1)
                     continue
-                for sending in claimed:
-                    pool.submit(self._send, sending)
-                if self._slot_freed.wait(self._poll_interval):  # a slot that becomes free claims at once
+                for message in claimed:
+                    pool.submit(self._send, message)
+                if self._slot_freed.wait(self._poll_interval_seconds):  # a slot that becomes free claims at once
                     stop.wait(_BATCH_WAIT_SECONDS)
 
     def _claim(self) -> Sequence[ClaimedMessage]:
@@ -89,9 +89,9 @@ class ChannelSender:
         now = self._ctx.clock()
         if self._idle:
             with self._ctx.database.autocommit() as db:
-                waited = channel_outbox.oldest_message_age(db, now)
-            OLDEST_MESSAGE_SECONDS.set(waited.total_seconds() if waited is not None else 0)
-            if waited is None:
+                oldest_age = channel_outbox.oldest_message_age(db, now)
+            OLDEST_MESSAGE_SECONDS.set(oldest_age.total_seconds() if oldest_age is not None else 0)
+            if oldest_age is None:
                 return ()
         with self._ctx.database.single_statement() as db:
             claimed = channel_outbox.claim_messages(
@@ -102,90 +102,90 @@ class ChannelSender:
             self._in_flight.update(sending.sink for sending in claimed)
         return claimed
 
-    def _send(self, sending: ClaimedMessage) -> None:
+    def _send(self, claimed: ClaimedMessage) -> None:
         try:
-            send_message(self._ctx, sending)
+            send_message(self._ctx, claimed)
         except Exception:
-            log.exception("message could not be sent", incident=str(sending.incident_key), key=sending.key)
+            log.exception("message could not be sent", incident=str(claimed.incident_key), key=claimed.key)
         finally:
             with self._lock:
-                self._in_flight -= Count((sending.sink,))
+                self._in_flight -= Count((claimed.sink,))
             self._slot_freed.set()
 
 
-def send_message(ctx: WorkerContext, sending: ClaimedMessage) -> None:
+def send_message(ctx: WorkerContext, claimed: ClaimedMessage) -> None:
     """Send one claimed message and store the outcome."""
     try:
-        channel = _find_channel(ctx, sending)
+        channel = _find_channel(ctx, claimed)
     except Throttled as throttled:
         with ctx.database.single_statement() as db:
-            channel_outbox.defer_message(db, sending, throttled.until, throttled.reason)
+            channel_outbox.defer_message(db, claimed, throttled.until, throttled.reason)
         return
     if channel is None:
         with ctx.database.single_statement() as db:
-            channel_outbox.finish_message(db, sending, "skipped")
+            channel_outbox.finish_message(db, claimed, "skipped")
         MESSAGES.labels("skipped").inc()
         return
     ctx.failpoints.reach("before_post")
     try:
-        ctx.channels.send(channel, sending.message)
+        ctx.channels.send(channel, claimed.message)
     except DeliveryFailed as failed:
-        _handle_failure(ctx, sending, failed)
+        _handle_failure(ctx, claimed, failed)
         return
     ctx.failpoints.reach("after_post_before_mark")
     with ctx.database.single_statement() as db:
-        channel_outbox.finish_message(db, sending, "done")
+        channel_outbox.finish_message(db, claimed, "done")
     ctx.failpoints.reach("after_mark")
     MESSAGES.labels("done").inc()
 
 
-def _find_channel(ctx: WorkerContext, sending: ClaimedMessage) -> ChannelConfig | None:
+def _find_channel(ctx: WorkerContext, claimed: ClaimedMessage) -> ChannelConfig | None:
     """Find the channel in the current policy; None if there is none, or the notice is no longer relevant.
 
     Raises Throttled if too many unconfirmed reports would notify people.
     """
     with ctx.database.autocommit() as db:
-        stored = incidents.load_incident(db, sending.incident_key)
-        repository = incidents.load_repository(db, sending.incident_key.repo_id)
+        stored = incidents.load_incident(db, claimed.incident_key)
+        repository = incidents.load_repository(db, claimed.incident_key.repo_id)
     if stored is None or repository is None or stored.incident.unavailable:
         return None
-    if not still_relevant(sending.notice, stored.incident, frozenset()):
+    if not still_relevant(claimed.notice, stored.incident, frozenset()):
         return None
     tracker = ctx.tracker(repository).with_priority(Priority(stored.incident.severity))
-    unconfirmed_reports.admit_or_throttle(ctx, tracker, sending.incident_key, stored.incident, sending.notice.key)
-    return ctx.policies.load_cached(ctx.database, repository).channels.get(sending.channel)
+    unconfirmed_reports.admit_or_throttle(ctx, tracker, claimed.incident_key, stored.incident, claimed.notice.key)
+    return ctx.policies.load_cached(ctx.database, repository).channels.get(claimed.channel)
 
 
-def _handle_failure(ctx: WorkerContext, sending: ClaimedMessage, failed: DeliveryFailed) -> None:
+def _handle_failure(ctx: WorkerContext, claimed: ClaimedMessage, failed: DeliveryFailed) -> None:
     """Schedule a retry, or give up and report the failure on the incident."""
     now = ctx.clock()
-    never = failed.retry_after is None or should_give_up(sending.attempts, sending.created_at, now)
+    permanent = failed.retry_after is None or should_give_up(claimed.attempts, claimed.created_at, now)
     log.warning(
         "message not delivered",
-        incident=str(sending.incident_key),
-        key=sending.key,
-        attempts=sending.attempts,
-        never=never,
+        incident=str(claimed.incident_key),
+        key=claimed.key,
+        attempts=claimed.attempts,
+        never=permanent,
         reason=str(failed),
     )
     with ctx.database.transaction() as db:
-        if not never:
-            wait = max(
-                failed.retry_after or 0.0, backoff_seconds(sending.attempts, sending.message.key, _FIRST_RETRY_SECONDS)
+        if not permanent:
+            wait_seconds = max(
+                failed.retry_after or 0.0, backoff_seconds(claimed.attempts, claimed.message.key, _FIRST_RETRY_SECONDS)
             )
-            channel_outbox.retry_message_at(db, sending, now + timedelta(seconds=wait), str(failed))
-        elif channel_outbox.finish_message(db, sending, "dead", str(failed)):
-            outbox.add_effects(db, sending.incident_key, (_channel_failure(sending, failed, now),), now)
-    MESSAGES.labels("dead" if never else "retried").inc()
+            channel_outbox.retry_message_at(db, claimed, now + timedelta(seconds=wait_seconds), str(failed))
+        elif channel_outbox.finish_message(db, claimed, "dead", str(failed)):
+            outbox.add_effects(db, claimed.incident_key, (_channel_failure(claimed, failed, now),), now)
+    MESSAGES.labels("dead" if permanent else "retried").inc()
 
 
-def _channel_failure(sending: ClaimedMessage, failed: DeliveryFailed, now: datetime) -> ChannelFailure:
+def _channel_failure(claimed: ClaimedMessage, failed: DeliveryFailed, now: datetime) -> ChannelFailure:
     """Make the failure notice, once per incident and channel: one repair fixes all messages that follow."""
     return ChannelFailure(
-        key=f"undelivered/{sending.channel}",
-        to=sending.notice.to,
+        key=f"undelivered/{claimed.channel}",
+        to=claimed.notice.to,
         at=now,
-        channel=sending.channel,
-        notice_kind=sending.message.kind,
+        channel=claimed.channel,
+        notice_kind=claimed.message.kind,
         reason=str(failed),
     )

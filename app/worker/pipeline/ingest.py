@@ -139,7 +139,7 @@ def _parse_deliveries(
         try:
             payload = inbound.parse_payload(delivery.body)
             found = inbound.read_event(delivery.event, payload, policy, delivery.received_at)
-            seen, declared = inbound.read_labels(payload), inbound.is_declared(payload, policy)
+            seen, is_incident = inbound.read_labels(payload), inbound.is_declared(payload, policy)
         except UNREADABLE_ERRORS as problem:
             yield _ParsedDelivery(delivery, problem=repr(problem))
             continue
@@ -148,8 +148,8 @@ def _parse_deliveries(
         except DeliveryFailed as failed:
             log.warning("rights not known yet", guid=delivery.guid, reason=str(failed))
             return
-        original = delivery.event == "issues" and payload.get("action") == "opened"
-        yield _ParsedDelivery(delivery, found, seen, declared, is_opening=original)
+        is_opening = delivery.event == "issues" and payload.get("action") == "opened"
+        yield _ParsedDelivery(delivery, found, seen, is_incident, is_opening=is_opening)
 
 
 def _with_author_role(
@@ -190,7 +190,7 @@ def _apply_parsed(
     events = (each.change for each in parsed if isinstance(each.change, TimedEvent))
     stored = apply_events(db, incident_key, stored, events, active, now, replay_all=replay_all)
     if stored is not None:
-        compare_labels(
+        queue_label_update(
             db,
             incident_key,
             stored,
@@ -265,13 +265,13 @@ def _save_incident(
     until: datetime,
 ) -> StoredIncident:
     alarms_fired = stored is None or incident.fired_alarms != stored.incident.fired_alarms
-    last = max((one.at for one in new_events), default=None)
-    before = stored.replayed_until if stored else incident.declared_at
-    lived_until = until if alarms_fired else max(filter(None, (before, last)))
+    last_event_at = max((one.at for one in new_events), default=None)
+    replayed_before = stored.replayed_until if stored else incident.declared_at
+    replayed_until = until if alarms_fired else max(filter(None, (replayed_before, last_event_at)))
     new = (
-        replace(stored, incident=incident, replayed_until=lived_until)
+        replace(stored, incident=incident, replayed_until=replayed_until)
         if stored
-        else StoredIncident(incident, lived_until)
+        else StoredIncident(incident, replayed_until)
     )
     if stored is None or new != stored:
         incidents.save_incident(db, incident_key, new)
@@ -302,7 +302,7 @@ def _append_new_events(
     return [one for key, one in found.items() if key in new]
 
 
-def compare_labels(
+def queue_label_update(
     db: Db,
     incident_key: IncidentKey,
     stored: StoredIncident,
@@ -336,14 +336,14 @@ def _queue_policy_fault_notices(
     if not active.problems or incident.unavailable or not incident.status.open:
         return
     recipients = resolve_recipients(incident, active.policy, (ON_CALL,), now)
-    for trouble in active.problems:
-        if trouble.mark_reported(db):
+    for problem in active.problems:
+        if problem.mark_reported(db):
             fault_notice = PolicyFaultNotice(
-                key=trouble.notice_key,
+                key=problem.notice_key,
                 to=recipients.people,
                 unstaffed=recipients.unstaffed,
                 at=now,
-                faults=trouble.faults,
+                faults=problem.faults,
             )
             outbox.add_effects(db, incident_key, (fault_notice,), now)
 

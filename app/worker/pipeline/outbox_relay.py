@@ -97,11 +97,11 @@ class _RelayContext:
 
         `key`: the key to search for in the markers if it is not that of the item.
         """
-        tried = [item for item in items if item.outcome_unknown]
-        if not tried:
+        uncertain_items = [item for item in items if item.outcome_unknown]
+        if not uncertain_items:
             return {}
-        keys = {key or item.key for item in tried}
-        since = min(item.created_at for item in tried) - _MAX_CLOCK_SKEW
+        keys = {key or item.key for item in uncertain_items}
+        since = min(item.created_at for item in uncertain_items) - _MAX_CLOCK_SKEW
         found: dict[str, Comment] = {}
         for comment in self.tracker.comments(self.incident_key.number, since):
             content = self.ctx.signer.read(self.incident_key, comment) or {}
@@ -236,7 +236,7 @@ def _relay_batch(
     )
     tracker = prioritized.with_guard(lease.check)
     policy = policy_for(repository_policy.active.policy, stored.incident)
-    work = _RelayContext(
+    relay = _RelayContext(
         ctx,
         incident_key,
         tracker,
@@ -248,7 +248,7 @@ def _relay_batch(
     )
     ctx.failpoints.reach("before_post")
     try:
-        urls = _execute_batch(work, items)
+        urls = _execute_batch(relay, items)
     except Deferred as deferred:
         return _defer_batch(ctx, items, deferred)
     except Throttled as throttled:
@@ -281,177 +281,179 @@ def _complete_items(
             outbox.add_effects(db, incident_key, (ShowBoard(),), ctx.clock())
 
 
-def _execute_batch(work: _RelayContext, items: Sequence[OutboxItem]) -> Mapping[str, str]:
+def _execute_batch(relay: _RelayContext, items: Sequence[OutboxItem]) -> Mapping[str, str]:
     """Execute the batch; return the URL of each posted effect by its key.
 
     The URL is empty if the effect has none.  Effects that are no longer relevant are left out.
     """
     if isinstance(items[0].effect, Notice):
-        return _post_notices(work, items)
-    return {items[0].key: _HANDLERS[type(items[0].effect)](work, items[0])}
+        return _post_notices(relay, items)
+    return {items[0].key: _HANDLERS[type(items[0].effect)](relay, items[0])}
 
 
-def _post_notices(work: _RelayContext, items: Sequence[OutboxItem]) -> Mapping[str, str]:
+def _post_notices(relay: _RelayContext, items: Sequence[OutboxItem]) -> Mapping[str, str]:
     """Post one comment for all notices that are still relevant.
 
     Questions answered in the meantime are not asked again.
     """
-    posted = {key: comment.url for key, comment in work.find_marked_comments(items).items()}
+    posted = {key: comment.url for key, comment in relay.find_marked_comments(items).items()}
     waiting = {
         item.key: item.effect
         for item in items
         if item.key not in posted
         and isinstance(item.effect, Notice)
-        and still_relevant(item.effect, work.incident, work.fault_notice_keys)
+        and still_relevant(item.effect, relay.incident, relay.fault_notice_keys)
     }
     if not waiting:
         return posted
     _require_safe_to_send(item for item in items if item.key in waiting)
     body = render_notices(
         list(waiting.values()),
-        work.incident,
-        work.policy,
-        work.ctx.clock(),
-        comment_urls=work.links(),
-        footer=work.marker({"keys": list(waiting)}),
+        relay.incident,
+        relay.policy,
+        relay.ctx.clock(),
+        comment_urls=relay.links(),
+        footer=relay.marker({"keys": list(waiting)}),
     )
     if not any(
         isinstance(effect, PolicyFaultNotice) for effect in waiting.values()
     ):  # a policy fault is no user's report, so it is never throttled
         unconfirmed_reports.admit_or_throttle(
-            work.ctx, work.tracker, work.incident_key, work.incident, next(iter(waiting))
+            relay.ctx, relay.tracker, relay.incident_key, relay.incident, next(iter(waiting))
         )
-    url = _post_comment(work, body, list(waiting.values())).url
+    url = _post_comment(relay, body, list(waiting.values())).url
     return {**posted, **dict.fromkeys(waiting, url)}
 
 
-def _post_comment(work: _RelayContext, body: str, effects: Sequence[Effect]) -> Comment:
-    return comment_limit.post_comment(work.ctx, work.tracker, work.incident_key, body, effects)
+def _post_comment(relay: _RelayContext, body: str, effects: Sequence[Effect]) -> Comment:
+    return comment_limit.post_comment(relay.ctx, relay.tracker, relay.incident_key, body, effects)
 
 
-def _post_reply(work: _RelayContext, item: OutboxItem) -> str:
-    if existing := work.find_marked_comments([item]).get(item.key):
+def _post_reply(relay: _RelayContext, item: OutboxItem) -> str:
+    if existing := relay.find_marked_comments([item]).get(item.key):
         return existing.url
     _require_safe_to_send([item])
-    footer = work.marker({"keys": [item.key]})
+    footer = relay.marker({"keys": [item.key]})
     effect = item.effect
     if isinstance(effect, Help):
-        body = render_help(effect, work.incident, work.policy, footer=footer)
+        body = render_help(effect, relay.incident, relay.policy, footer=footer)
     else:
         assert isinstance(effect, Reply)
         body = render_reply(effect, footer=footer)
-    return _post_comment(work, body, [effect]).url
+    return _post_comment(relay, body, [effect]).url
 
 
-def _set_labels(work: _RelayContext, item: OutboxItem) -> str:
+def _set_labels(relay: _RelayContext, item: OutboxItem) -> str:
     assert isinstance(item.effect, SetLabels)
-    comment_limit.check_label_limit(work.ctx, work.incident_key, item.effect.labels)
-    with work.ctx.database.autocommit() as db:
-        current, uncertain = incidents.load_labels(db, work.incident_key)
+    comment_limit.check_label_limit(relay.ctx, relay.incident_key, item.effect.labels)
+    with relay.ctx.database.autocommit() as db:
+        current, uncertain = incidents.load_labels(db, relay.incident_key)
     known_at = None
     if uncertain or item.may_arrive_until:
-        issue = work.tracker.issue(work.incident_key.number)
+        issue = relay.tracker.issue(relay.incident_key.number)
         current, known_at = labels_of(issue), parse_time(issue["updated_at"])
-    desired, managed_labels = item.effect.labels, own_labels(work.policy.labels)
+    desired, managed_labels = item.effect.labels, own_labels(relay.policy.labels)
     if current & managed_labels != desired:
         _require_safe_to_send([item])
     for _ in range(2):  # GitHub's response may show a label that no delivery has mentioned yet
-        shown = work.tracker.set_labels(
-            work.incident_key.number, add=desired - current, remove=(current & managed_labels) - desired
+        shown = relay.tracker.set_labels(
+            relay.incident_key.number, add=desired - current, remove=(current & managed_labels) - desired
         )
         if shown is None:
             break
         current, known_at = shown.labels, shown.at
     if known_at is not None:
-        comment_limit.record_label_write(work.ctx, work.incident_key, item.effect.labels)
-        with work.ctx.database.single_statement() as db:
+        comment_limit.record_label_write(relay.ctx, relay.incident_key, item.effect.labels)
+        with relay.ctx.database.single_statement() as db:
             # A delivery about our own change, in the same second, is older than this state.
-            incidents.record_labels(db, work.incident_key, current, known_at + timedelta(seconds=1))
+            incidents.record_labels(db, relay.incident_key, current, known_at + timedelta(seconds=1))
     return ""
 
 
-def _show_board(work: _RelayContext, item: OutboxItem) -> str:
+def _show_board(relay: _RelayContext, item: OutboxItem) -> str:
     """Edit the board in place; post a new one only if there is none, or it was deleted."""
-    now, quiet = work.ctx.clock(), unconfirmed_reports.is_awaiting_first_notification(work.ctx, work.incident_key)
+    now, quiet = relay.ctx.clock(), unconfirmed_reports.is_awaiting_first_notification(relay.ctx, relay.incident_key)
     body = render_board(
-        work.incident,
-        work.policy,
+        relay.incident,
+        relay.policy,
         now,
-        comment_urls=work.links(),
-        footer=work.marker(board_state.marker_content(work.incident)),
-        warnings=board_warnings.list_warnings(work.ctx, work.incident_key, now, notices_deferred=quiet),
+        comment_urls=relay.links(),
+        footer=relay.marker(board_state.marker_content(relay.incident)),
+        warnings=board_warnings.list_warnings(relay.ctx, relay.incident_key, now, notices_deferred=quiet),
         quiet=quiet,
     )
-    comment = work.board_id
-    if comment is None and (
-        existing := work.find_marked_comments([item], board_state.BOARD_KEY).get(board_state.BOARD_KEY)
+    comment_id = relay.board_id
+    if comment_id is None and (
+        existing := relay.find_marked_comments([item], board_state.BOARD_KEY).get(board_state.BOARD_KEY)
     ):
-        comment = existing.id
-        _record_board_comment(work, existing)
+        comment_id = existing.id
+        _record_board_comment(relay, existing)
     else:
         _require_safe_to_send([item])
-    if comment is not None:
+    if comment_id is not None:
         try:
-            work.tracker.edit_comment(comment, body)
+            relay.tracker.edit_comment(comment_id, body)
         except NotFound:
-            _record_board_comment(work, None)
+            _record_board_comment(relay, None)
         else:
             return ""
-    posted = _post_comment(work, body, [item.effect])
-    _record_board_comment(work, posted)
+    posted = _post_comment(relay, body, [item.effect])
+    _record_board_comment(relay, posted)
     return posted.url
 
 
-def _record_board_comment(work: _RelayContext, comment: Comment | None) -> None:
-    with work.ctx.database.single_statement() as db:
-        incidents.record_board(db, work.incident_key, comment.id if comment else None, comment.url if comment else "")
+def _record_board_comment(relay: _RelayContext, comment: Comment | None) -> None:
+    with relay.ctx.database.single_statement() as db:
+        incidents.record_board(db, relay.incident_key, comment.id if comment else None, comment.url if comment else "")
 
 
-def _show_digest(work: _RelayContext, item: OutboxItem) -> str:
+def _show_digest(relay: _RelayContext, item: OutboxItem) -> str:
     """Post the digest once per window; edit it after that."""
-    found = unconfirmed_reports.find_digest(work.ctx, work.incident_key)
+    found = unconfirmed_reports.find_digest(relay.ctx, relay.incident_key)
     if found is None:
         return ""  # the digest is on another issue by now
     key = unconfirmed_reports.digest_key(found.started_at)
-    if found.comment_id is None and (existing := work.find_marked_comments([item], key).get(key)):
-        unconfirmed_reports.record_posted_digest(work.ctx, found, existing)
+    if found.comment_id is None and (existing := relay.find_marked_comments([item], key).get(key)):
+        unconfirmed_reports.record_posted_digest(relay.ctx, found, existing)
         found = replace(found, comment_id=existing.id)
     else:
         _require_safe_to_send([item])
-    footer = work.marker({"keys": [key]})
-    posted = unconfirmed_reports.post_or_edit_digest(work.ctx, work.tracker, found, work.incident, work.policy, footer)
+    footer = relay.marker({"keys": [key]})
+    posted = unconfirmed_reports.post_or_edit_digest(
+        relay.ctx, relay.tracker, found, relay.incident, relay.policy, footer
+    )
     return posted.url if posted else ""
 
 
-def _react(work: _RelayContext, item: OutboxItem) -> str:
+def _react(relay: _RelayContext, item: OutboxItem) -> str:
     assert isinstance(item.effect, React)
-    work.tracker.react(item.effect.comment)
+    relay.tracker.react(item.effect.comment)
     return ""
 
 
-def _assign(work: _RelayContext, item: OutboxItem) -> str:
+def _assign(relay: _RelayContext, item: OutboxItem) -> str:
     assert isinstance(item.effect, Assign)
-    work.tracker.assign(work.incident_key.number, item.effect.login)
+    relay.tracker.assign(relay.incident_key.number, item.effect.login)
     return ""
 
 
-def _open_postmortem(work: _RelayContext, item: OutboxItem) -> str:
+def _open_postmortem(relay: _RelayContext, item: OutboxItem) -> str:
     """Open the postmortem pull request, or go on from where an earlier attempt stopped."""
-    links = {**event_links(_load_timeline(work), work.incident), **work.links()}
-    document = render_postmortem(work.incident, work.policy, comment_urls=links, now=work.ctx.clock())
-    pull = work.tracker.pull_of(document.branch) if item.outcome_unknown else None
+    links = {**event_links(_load_timeline(relay), relay.incident), **relay.links()}
+    document = render_postmortem(relay.incident, relay.policy, comment_urls=links, now=relay.ctx.clock())
+    pull = relay.tracker.pull_of(document.branch) if item.outcome_unknown else None
     if pull is None:
         _require_safe_to_send([item])
-        pull = work.tracker.open_pull_request(document)
+        pull = relay.tracker.open_pull_request(document)
     if pull.state == "open":
-        work.tracker.ask_review(pull.number, reviewers(work.incident, work.policy, work.ctx.clock()))
-    record_event(work.ctx, work.incident_key, read_postmortem_events(pull, ()))
+        relay.tracker.ask_review(pull.number, reviewers(relay.incident, relay.policy, relay.ctx.clock()))
+    record_event(relay.ctx, relay.incident_key, read_postmortem_events(pull, ()))
     return pull.url
 
 
-def _load_timeline(work: _RelayContext) -> Sequence[Mapping[str, Any]]:
+def _load_timeline(relay: _RelayContext) -> Sequence[Mapping[str, Any]]:
     try:
-        return work.tracker.timeline(work.incident_key.number)
+        return relay.tracker.timeline(relay.incident_key.number)
     except NotFound:
         return ()
 
@@ -486,47 +488,51 @@ def _handle_failure(
     True if they are not retried.  A retry makes the other items of the incident wait, so that comments keep their
     order.
     """
-    now, first = ctx.clock(), min(items, key=lambda item: item.created_at)
-    never = failed.retry_after is None or should_give_up(first.attempts + 1, first.created_at, now)
+    now, oldest = ctx.clock(), min(items, key=lambda item: item.created_at)
+    permanent = failed.retry_after is None or should_give_up(oldest.attempts + 1, oldest.created_at, now)
     log.warning(
         "not delivered",
         incident=str(incident_key),
         keys=[item.key for item in items],
-        never=never,
+        never=permanent,
         reason=str(failed),
     )
     with ctx.database.transaction() as db:
         for item in items:
             if isinstance(failed, NotFound) and isinstance(item.effect, React):
                 outbox.complete(db, item, state="skipped")  # the comment was deleted, so the reaction is not needed
-            elif never:
+            elif permanent:
                 outbox.dead_letter(db, item, str(failed))
                 log.error("moved to dead letters", incident=str(incident_key), key=item.key, reason=str(failed))
             else:
-                longest = MAX_RECONNECT_SECONDS if isinstance(failed, ConnectionFailed) else MAX_RETRY_SECONDS
-                first_wait = (
+                max_wait_seconds = MAX_RECONNECT_SECONDS if isinstance(failed, ConnectionFailed) else MAX_RETRY_SECONDS
+                first_wait_seconds = (
                     _FIRST_IDEMPOTENT_RETRY_SECONDS
                     if isinstance(item.effect, _IDEMPOTENT_EFFECTS)
                     else _FIRST_RETRY_SECONDS
                 )
-                wait = backoff_seconds(item.attempts + 1, f"{incident_key} {item.key}", first_wait, longest)
+                wait_seconds = backoff_seconds(
+                    item.attempts + 1, f"{incident_key} {item.key}", first_wait_seconds, max_wait_seconds
+                )
                 outbox.retry_at(
                     db,
                     item,
-                    now + timedelta(seconds=max(failed.retry_after or 0.0, wait)),
+                    now + timedelta(seconds=max(failed.retry_after or 0.0, wait_seconds)),
                     str(failed),
                     outcome_unknown=failed.outcome_unknown or item.outcome_unknown,
                     may_arrive_until=_may_arrive_until(item, failed, now, ctx.lease_period),
                 )
     if isinstance(failed, NotFound) and not isinstance(items[0].effect, _IDEMPOTENT_EFFECTS):
         _check_issue_exists(ctx, incident_key)
-    return never
+    return permanent
 
 
-def _may_arrive_until(item: OutboxItem, failed: DeliveryFailed, now: datetime, lease: timedelta) -> datetime | None:
+def _may_arrive_until(
+    item: OutboxItem, failed: DeliveryFailed, now: datetime, lease_period: timedelta
+) -> datetime | None:
     """Return until when the sent request may still arrive; None if it cannot, or does no harm."""
     return (
-        now + lease / _ARRIVAL_LEASE_DIVISOR
+        now + lease_period / _ARRIVAL_LEASE_DIVISOR
         if failed.may_still_arrive and not isinstance(item.effect, _IDEMPOTENT_EFFECTS)
         else None
     )

@@ -80,9 +80,9 @@ def publish_check(ctx: WorkerContext, repository: Repository, waiting: Sequence[
             ctx.tracker(repository).check(check)
             ctx.failpoints.reach("after_post_before_mark")
     except DeliveryFailed as failed:
-        never = failed.retry_after is None or now - newest.delivery.received_at >= _RETRY_PERIOD
-        log.warning("policy not checked", repository=repository.name, never=never, reason=str(failed))
-        if not never:
+        permanent = failed.retry_after is None or now - newest.delivery.received_at >= _RETRY_PERIOD
+        log.warning("policy not checked", repository=repository.name, never=permanent, reason=str(failed))
+        if not permanent:
             return False
         outcome = "ignored", str(failed)
     with ctx.database.transaction() as db:
@@ -109,28 +109,28 @@ def _build_check(
     ctx: WorkerContext, tracker: Tracker, repository: Repository, policy_delivery: PolicyDelivery, now: datetime
 ) -> CheckRun | None:
     """Build the check run; None if there is nothing to show.  Raises DeliveryFailed if a file cannot be read yet."""
-    found = policy_delivery.change
-    text = tracker.file(POLICY_PATH, found.head)
-    if isinstance(found, PolicyPush):
-        return _build_push_check(ctx, tracker, repository, found.head, text, now)
+    policy_change = policy_delivery.change
+    text = tracker.file(POLICY_PATH, policy_change.head)
+    if isinstance(policy_change, PolicyPush):
+        return _build_push_check(ctx, tracker, repository, policy_change.head, text, now)
     active_policy = ctx.policies.load(ctx.database, tracker, repository, now).policy
     with ctx.database.transaction() as db:
         stored = policies.load_stored_policy(db, PolicyScope.repository(repository.id))
     if stored.checked_at is None:
         raise DeliveryFailed("the policy in force is not known now", retry_after=5)
-    if text == stored.newest_text or (change := tracker.file_change(found.pull, POLICY_PATH)) == "none":
+    if text == stored.newest_text or (change := tracker.file_change(policy_change.pull, POLICY_PATH)) == "none":
         return None
     if text is None and change == "written" and now - policy_delivery.delivery.received_at < _FILE_LAG_PERIOD:
         raise DeliveryFailed("the file cannot be seen yet", retry_after=5)
     try:
         new = ctx.policies.read_proposed(ctx.database, tracker, repository, text, now)
     except PolicyFaults as faults:
-        return make_check(found.head, review_faulty_policy(faults.errors), faults.errors)
+        return make_check(policy_change.head, review_faulty_policy(faults.errors), faults.errors)
     new = with_known_shifts(new, active_policy)
-    shown = review_policy(
+    policy_review = review_policy(
         active_policy, new, backtest(load_past_incidents(ctx, repository, now), active_policy, new), now
     )
-    return make_check(found.head, shown, (), "" if text is not None else _removal_note(new))
+    return make_check(policy_change.head, policy_review, (), "" if text is not None else _removal_note(new))
 
 
 def _build_push_check(

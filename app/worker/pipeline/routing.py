@@ -112,7 +112,7 @@ def _invalidate_policy(db: Db, repository: Repository) -> list[IncidentKey]:
     """Re-read the policy files of the repository before their next use; return the incidents they may affect."""
     policies.mark_policy_stale(db, PolicyScope.repository(repository.id))
     if repository.name.partition("/")[2].lower() != ".github":
-        return incidents.list_open_incident_keys(db, repository.id)
+        return incidents.list_incident_keys_with_alarms(db, repository.id)
     policies.mark_policy_stale(db, PolicyScope.organisation(repository.installation))
     return policies.list_organisation_incident_keys(db, repository.installation)
 

@@ -70,16 +70,16 @@ def delete_uninstalled(ctx: WorkerContext, client: Client) -> int:
     return count
 
 
-def _schedule_recheck(db: Db, former: UninstalledRepository, now: datetime) -> None:
+def _schedule_recheck(db: Db, uninstalled_repository: UninstalledRepository, now: datetime) -> None:
     log.info(
         "data of uninstalled repository deleted",
-        repository=former.repository.name,
-        since=former.uninstalled_at.isoformat(),
+        repository=uninstalled_repository.repository.name,
+        since=uninstalled_repository.uninstalled_at.isoformat(),
     )
-    if now - former.uninstalled_at >= _REDELIVERY_PERIOD:
-        uninstalled.clear_uninstall(db, [former.repository.id])
+    if now - uninstalled_repository.uninstalled_at >= _REDELIVERY_PERIOD:
+        uninstalled.clear_uninstall(db, [uninstalled_repository.repository.id])
     else:
-        uninstalled.postpone_check(db, former.repository.id, now + _RECHECK_INTERVAL)
+        uninstalled.postpone_check(db, uninstalled_repository.repository.id, now + _RECHECK_INTERVAL)
 
 
 def _list_accessible_repository_ids(client: Client) -> set[int] | None:

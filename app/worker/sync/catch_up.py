@@ -28,11 +28,11 @@ from app.store.database import Db
 from app.store.incidents import StoredIncident
 from app.store.policies import PolicyScope
 from app.worker.context import WorkerContext
-from app.worker.pipeline.ingest import apply_events, compare_labels
+from app.worker.pipeline.ingest import apply_events, queue_label_update
 from app.worker.sync.missed_deliveries import MISSED_TOTAL
 from app.worker.sync.rebuild import rebuild_incident
 
-_MAX_CLOCK_SKEW_INTERVAL = timedelta(minutes=5)
+_MAX_CLOCK_SKEW = timedelta(minutes=5)
 """The largest difference expected between GitHub's clock and ours."""
 
 IssueJson = Mapping[str, Any]
@@ -69,7 +69,7 @@ def catch_up_repository(
         )  # a push to the policy may have been missed, too
         pulls = sync_state.load_postmortem_pulls(db, repository.id)
     active_policy = ctx.policies.load(ctx.database, tracker, repository, ctx.clock())
-    rows = list(tracker.updated_since(since - _MAX_CLOCK_SKEW_INTERVAL))
+    rows = list(tracker.updated_since(since - _MAX_CLOCK_SKEW))
     result.listed = len(rows)
     open_first = sorted(rows, key=lambda row: (row.get("state") != "open", str(row.get("updated_at"))))
     for row in open_first:
@@ -132,9 +132,7 @@ def _catch_up_issue(
             _record_comparison(ctx, incident_key, bounds.fetched_at)
         return
     # An interrupted catch-up resumes: issues that it already compared are not compared again.
-    known_until = (
-        max(bounds.last_contact, compared_at - _MAX_CLOCK_SKEW_INTERVAL) if compared_at else bounds.last_contact
-    )
+    known_until = max(bounds.last_contact, compared_at - _MAX_CLOCK_SKEW) if compared_at else bounds.last_contact
     if (
         bounds.is_own_row
         and parse_time(issue["updated_at"]) <= known_until
@@ -214,9 +212,9 @@ def sync_issue(
         *_load_timeline_events(tracker, issue, repository, active_policy, stored),
         *detect_edit(issue, repository.name, active_policy.policy, stored.incident),
     ]
-    missing = [one for one in found if not is_known_event(one, known_log) and one.at <= now + _MAX_CLOCK_SKEW_INTERVAL]
+    missing = [one for one in found if not is_known_event(one, known_log) and one.at <= now + _MAX_CLOCK_SKEW]
     missing = _with_roles(ctx, tracker, repository, missing, active_policy)
-    seen = LabelsSeen(fetched_at, labels_of(issue))
+    labels_seen = LabelsSeen(fetched_at, labels_of(issue))
     with ctx.database.transaction() as db:
         stored = apply_events(db, incident_key, incidents.lock_incident(db, incident_key), missing, active_policy, now)
         if stored is None:
@@ -224,7 +222,7 @@ def sync_issue(
         stored, repaired = (
             _repair_from_log(db, incident_key, stored, active_policy, now) if check_log else (stored, False)
         )
-        compare_labels(db, incident_key, stored, [seen], active_policy.policy, now)
+        queue_label_update(db, incident_key, stored, [labels_seen], active_policy.policy, now)
     if missing:
         MISSED_TOTAL.labels("issue").inc(len(missing))
     return IssueSyncResult(len(missing), repaired)
@@ -284,5 +282,5 @@ def _repair_from_log(
     incidents.save_incident(db, incident_key, StoredIncident(replayed, now, stored.board_id, stored.board_url))
     outbox.add_effects(db, incident_key, decision.effects, now)
     saved = incidents.lock_incident(db, incident_key)
-    fixed = apply_events(db, incident_key, saved, (), active_policy, now)  # updates its alarms
-    return fixed or stored, True
+    repaired = apply_events(db, incident_key, saved, (), active_policy, now)  # updates its alarms
+    return repaired or stored, True

@@ -29,7 +29,7 @@ from app.worker.sync import catch_up
 
 _INCIDENTS_PER_SAMPLE = 100
 """One of this many open incidents is compared in full each time, at least one per repository."""
-_MAX_REPLAYED_INCIDENTS = 1000
+_MAX_REPLAYS_PER_REPOSITORY = 1000
 """Number of incidents replayed from their logs in each comparison, which needs no call to GitHub."""
 _SETTLED_AGE = timedelta(minutes=2)
 """Age below which a change of an issue may not have reached us yet."""
@@ -100,17 +100,17 @@ class _DriftComparison:
         with self.ctx.database.transaction() as db:
             open_incidents = sync_state.list_sync_candidates(db, self.repository.id)
         self.result.open = len(open_incidents)
-        quiet = [one for one in open_incidents if not one.has_pending_work]
-        sample_size = len(quiet) if self.full else -(-len(quiet) // _INCIDENTS_PER_SAMPLE)
-        for nth, one in enumerate(quiet):
+        comparable = [one for one in open_incidents if not one.has_pending_work]
+        sample_size = len(comparable) if self.full else -(-len(comparable) // _INCIDENTS_PER_SAMPLE)
+        for nth, one in enumerate(comparable):
             row = issues.get(one.incident_key.number)
             kinds = self._list_visible_differences(one, row)
-            if nth < _MAX_REPLAYED_INCIDENTS and not kinds and self._differs_from_log(one):
+            if nth < _MAX_REPLAYS_PER_REPOSITORY and not kinds and self._differs_from_log(one):
                 kinds = ["stored"]
             if kinds or nth < sample_size:
                 self._compare_in_full(one, row, kinds)
             if nth % 100 == 99:
-                self.report_progress(f"{self.repository.name}: {nth + 1} of {len(quiet)} open incidents compared")
+                self.report_progress(f"{self.repository.name}: {nth + 1} of {len(comparable)} open incidents compared")
         self._restore_missing_incidents(issues, {one.incident_key.number for one in open_incidents})
         return self.result
 

@@ -79,25 +79,25 @@ def fetch_missed_deliveries(
     """
     scan = _scan_delivery_list(ctx, deliveries, options, report_progress)
     scan.missed = len(scan.missing)
-    for nth, listed in enumerate(sorted(scan.missing, key=lambda one: (one.at, one.id)), 1):
+    for nth, attempt in enumerate(sorted(scan.missing, key=lambda one: (one.at, one.id)), 1):
         if scan.missed > _MAX_SMALL_SCAN_DELIVERIES:
             deliveries.check_budget()
-        _fetch_delivery(ctx, deliveries, listed, scan)
+        _fetch_delivery(ctx, deliveries, attempt, scan)
         if nth % 100 == 0:
             report_progress(f"{nth} of {scan.missed} missed deliveries fetched")
     return scan
 
 
-def _fetch_delivery(ctx: WorkerContext, deliveries: Deliveries, listed: DeliveryAttempt, scan: DeliveryScan) -> None:
+def _fetch_delivery(ctx: WorkerContext, deliveries: Deliveries, attempt: DeliveryAttempt, scan: DeliveryScan) -> None:
     try:
-        delivery = deliveries.fetch_content(listed)
+        delivery = deliveries.fetch_content(attempt)
     except NotFound as gone:
-        log.warning("missed delivery has expired on GitHub", guid=listed.guid, reason=str(gone))
+        log.warning("missed delivery has expired on GitHub", guid=attempt.guid, reason=str(gone))
         scan.expired += 1
         return
     with ctx.database.transaction() as db:
         result = inbox.store_delivery(
-            db, Delivery(delivery.hook, listed.guid, listed.event, delivery.body, ctx.clock())
+            db, Delivery(delivery.hook, attempt.guid, attempt.event, delivery.body, ctx.clock())
         )
     if result is InboxResult.NEW:
         MISSED_TOTAL.labels("delivery").inc()

@@ -90,9 +90,9 @@ def _mark_posted_effects(
                 (PolicyFaultNotice(key=key, to=(), at=comment.created_at, faults=()),),
                 comment.created_at,
             )
-            for trouble in active_policy.problems:
-                if trouble.notice_key == key:
-                    trouble.mark_reported(db)
+            for problem in active_policy.problems:
+                if problem.notice_key == key:
+                    problem.mark_reported(db)
         outbox.complete_by_key(db, incident_key, key, comment.url)
 
 
@@ -132,7 +132,7 @@ def _skip_stale_effects(
     expired_keys = {f"{kind}/{one.event.key}" for one in expired_commands for kind in ("reply", "help")}
     expired_keys |= {f"reply/rights/{one.event.by}" for one in expired_commands}
 
-    def worth(effect: Effect) -> bool:
+    def is_relevant(effect: Effect) -> bool:
         if isinstance(effect, Reply | Help):
             return effect.key not in expired_keys
         return not isinstance(effect, Notice) or (
@@ -140,5 +140,5 @@ def _skip_stale_effects(
         )
 
     for item in outbox.list_unfinished(db, incident_key, now):
-        if not worth(item.effect):
+        if not is_relevant(item.effect):
             outbox.complete(db, item, state="skipped")

@@ -181,8 +181,8 @@ class Reconciler:
 
     def _back_off(self, wait_seconds: float) -> None:
         """Pause after a failure for that many seconds, at least a minute unless in pull mode."""
-        minimum = self._scan_interval.total_seconds() if self._pull else _RETRY_SECONDS
-        self._not_before = self.ctx.clock() + timedelta(seconds=max(wait_seconds, minimum))
+        min_wait_seconds = self._scan_interval.total_seconds() if self._pull else _RETRY_SECONDS
+        self._not_before = self.ctx.clock() + timedelta(seconds=max(wait_seconds, min_wait_seconds))
 
     # On demand.
 
@@ -213,13 +213,13 @@ class Reconciler:
         if self._not_before is not None and now < self._not_before:
             return False
         with self.ctx.database.transaction() as db:
-            marks, behind = sync_state.load_checkpoints(db), sync_state.list_repositories_to_catch_up(db)
-        return bool(behind) or any(self._is_part_due(marks, part, now) for part in ("deliveries", "drift"))
+            checkpoints, to_catch_up = sync_state.load_checkpoints(db), sync_state.list_repositories_to_catch_up(db)
+        return bool(to_catch_up) or any(self._is_part_due(checkpoints, part, now) for part in ("deliveries", "drift"))
 
-    def _is_part_due(self, marks: dict[str, Checkpoint], part: str, now: datetime) -> bool:
+    def _is_part_due(self, checkpoints: dict[str, Checkpoint], part: str, now: datetime) -> bool:
         interval = {"deliveries": self._scan_interval, "deep": _FULL_SCAN_INTERVAL, "drift": _DRIFT_INTERVAL}[part]
         # Incidents received since the first run have had no time to drift yet.
-        last = marks.get(part) or (marks.get("begun") if part == "drift" else None)
+        last = checkpoints.get(part) or (checkpoints.get("begun") if part == "drift" else None)
         return last is None or now - last.at >= interval or last.at > now + interval
 
     def _compare(
@@ -229,19 +229,21 @@ class Reconciler:
         uninstall.delete_uninstalled(self.ctx, self._client)
         with self.ctx.database.transaction() as db:
             tracked_from = _load_tracked_from(db, now)
-            marks = sync_state.load_checkpoints(db)
-            report.absent_since = _find_absence_start(marks, now) or _find_absence_without_checkpoint(db, marks, now)
+            checkpoints = sync_state.load_checkpoints(db)
+            report.absent_since = _find_absence_start(checkpoints, now) or _find_absence_without_checkpoint(
+                db, checkpoints, now
+            )
         if report.absent_since is not None:
             self._record_absence(report.absent_since)
         if deep:
             self._record_absence(max(tracked_from, now - missed_deliveries.DELIVERY_LIST_PERIOD), repo)
         self._catch_up_issues(tracked_from, report, report_progress, repo)
         self._issues_compared.set()
-        if on_demand or self._is_part_due(marks, "deliveries", now):
-            full_list = deep or report.absent_since is not None or self._is_part_due(marks, "deep", now)
-            self._scan_deliveries(marks, now, report, report_progress, full_list=full_list, repo=repo)
+        if on_demand or self._is_part_due(checkpoints, "deliveries", now):
+            full_list = deep or report.absent_since is not None or self._is_part_due(checkpoints, "deep", now)
+            self._scan_deliveries(checkpoints, now, report, report_progress, full_list=full_list, repo=repo)
         # After an absence the issues were compared just now; the drift check can wait for the next sweep.
-        if on_demand or (self._is_part_due(marks, "drift", now) and report.absent_since is None):
+        if on_demand or (self._is_part_due(checkpoints, "drift", now) and report.absent_since is None):
             self._compare_open_incidents(tracked_from, now, report, report_progress, repo=repo, deep=deep)
         return report
 
@@ -257,8 +259,8 @@ class Reconciler:
         self, tracked_from: datetime, report: ReconcileReport, report_progress: Callable[[str], None], repo: str
     ) -> None:
         with self.ctx.database.transaction() as db:
-            behind = sync_state.list_repositories_to_catch_up(db)
-        for repository, since in self._select_repositories(behind, repo):
+            to_catch_up = sync_state.list_repositories_to_catch_up(db)
+        for repository, since in self._select_repositories(to_catch_up, repo):
             try:
                 result = catch_up.catch_up_repository(self.ctx, repository, since, tracked_from, report_progress)
             except DeliveryFailed as failed:
@@ -277,7 +279,7 @@ class Reconciler:
 
     def _scan_deliveries(
         self,
-        marks: dict[str, Checkpoint],
+        checkpoints: dict[str, Checkpoint],
         now: datetime,
         report: ReconcileReport,
         report_progress: Callable[[str], None],
@@ -285,7 +287,7 @@ class Reconciler:
         full_list: bool,
         repo: str,
     ) -> None:
-        last, repo_id = marks.get("deliveries"), None
+        last, repo_id = checkpoints.get("deliveries"), None
         if repo:
             with self.ctx.database.transaction() as db:
                 repo_id = next((one.id for one in incidents.list_repositories(db) if one.name.lower() == repo), None)
@@ -358,18 +360,18 @@ def _load_tracked_from(db: Db, now: datetime) -> datetime:
     return tracked_from
 
 
-def _find_absence_start(marks: dict[str, Checkpoint], now: datetime) -> datetime | None:
+def _find_absence_start(checkpoints: dict[str, Checkpoint], now: datetime) -> datetime | None:
     """Return when deliveries were last compared, if that is longer ago than the absence period."""
-    last = marks.get("deliveries")
+    last = checkpoints.get("deliveries")
     return last.at if last is not None and now - last.at > _ABSENCE_PERIOD else None
 
 
-def _find_absence_without_checkpoint(db: Db, marks: dict[str, Checkpoint], now: datetime) -> datetime | None:
+def _find_absence_without_checkpoint(db: Db, checkpoints: dict[str, Checkpoint], now: datetime) -> datetime | None:
     """Return when the last delivery arrived, if long ago and no comparison was ever recorded.
 
     Earlier versions kept no other trace of being up.
     """
-    last = None if "deliveries" in marks else sync_state.newest_delivery_at(db)
+    last = None if "deliveries" in checkpoints else sync_state.newest_delivery_at(db)
     return last if last is not None and now - last > _ABSENCE_PERIOD else None
 
 

@@ -93,7 +93,7 @@ def _build_predicate(key: str, value: str) -> Predicate:
             "pr": lambda issue: issue.pull is not None,
             "open": lambda issue: issue.state == "open",
             "closed": lambda issue: issue.state == "closed",
-            "merged": lambda issue: issue.merged,
+            "merged": lambda issue: issue.is_merged,
             "locked": lambda issue: issue.locked,
         }
         return states.get(low, _always)

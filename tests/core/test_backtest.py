@@ -16,7 +16,7 @@ from app.core.severity import Severity
 from app.core.slash_command import SlashCommand
 from app.policy_file import read_policy
 
-from .lives import Log, logs, profiles, staffed_policy
+from .event_logs import Log, logs, profiles, staffed_policy
 
 START = datetime(2026, 3, 6, 9, 0, tzinfo=UTC)
 TEAM = "contacts: {on-call: [mona, hubot], it-manager: [ada], cto: [grace]}\nsilence: 100\n"

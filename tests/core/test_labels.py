@@ -19,7 +19,7 @@ from app.core.policy import Labels
 from app.core.replay import sort_log
 from app.core.severity import Severity
 
-from .lives import DECLARED, Log, logs, profiles, staffed_policy
+from .event_logs import DECLARED, Log, logs, profiles, staffed_policy
 
 GUIDE = staffed_policy("guide")
 PULL = PostmortemPull(8, "https://github.com/acme/shop/pull/8")

@@ -35,7 +35,7 @@ from app.core.replay import fire_due_alarms, replay, sort_log
 from app.core.severity import Severity
 from app.core.slash_command import SlashCommand
 
-from .lives import DECLARED, Log, logs, profiles, staffed_policy
+from .event_logs import DECLARED, Log, logs, profiles, staffed_policy
 
 TICK = timedelta(microseconds=1)
 FOLLOW_UP_PERIOD = timedelta(hours=5)

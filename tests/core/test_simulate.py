@@ -15,7 +15,7 @@ from app.core.severity import Severity
 from app.core.simulate import ROW_KINDS, Row, Scenario, format_offset, replay_steps, simulate
 from app.policy_file import PROFILES, load_profile, read_policy
 
-from .lives import Log, logs, profiles, staffed_policy
+from .event_logs import Log, logs, profiles, staffed_policy
 
 START = datetime(2026, 3, 6, 21, 40, tzinfo=UTC)  # a Friday
 TEAM = """\

@@ -13,7 +13,7 @@ from app.policy_file.field_rules import key_specs
 from app.policy_file.inheritance import load_profile_text
 from app.policy_file.yaml_tree import parse_yaml
 
-from .told import single_error
+from .errors import single_error
 
 ORG = """
 extends: guide

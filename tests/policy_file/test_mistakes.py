@@ -9,7 +9,7 @@ import pytest
 
 from app.policy_file import PolicyFault, PolicyFaults, read_policy
 
-from .told import policy_errors, single_error
+from .errors import policy_errors, single_error
 
 MISTAKES = [
     ("escalation: {sev1: [{after: soon, to: cto}]}", "1:29: escalation.sev1[0].after: 'soon' is not a duration, such as 15m, 4h, 3d or 1bd"),

@@ -38,7 +38,7 @@ from app.core.severity import Severity
 from app.policy_file import load_profile, read_policy
 from app.policy_file.field_rules import key_specs
 
-from .told import single_error
+from .errors import single_error
 
 SEV1, SEV2, SEV3, SEV4 = Severity
 

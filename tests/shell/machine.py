@@ -35,7 +35,7 @@ from app.store import incidents, outbox, policies
 from app.store.incidents import StoredIncident
 from app.store.policies import PolicyScope
 from app.worker.sync.rebuild import MAX_REPLY_AGE
-from tests.shell.indoors import HostClock, Stage, open_fast_database
+from tests.shell.in_process import HostClock, Stage, open_fast_database
 from tests.shell.night import POLICY, SEV1, Night
 
 CRASH_POINTS = (

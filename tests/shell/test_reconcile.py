@@ -34,7 +34,7 @@ from tests.shell.night import SEV1, TABLES, Night, Wire
 from tests.shell.processes import read_log_tail, start_worker, wait_until
 from tests.shell.test_commands_line import run_muster
 from tests.shell.test_github_contract import CheckedWire, checked, description, openapi, shared_data
-from tests.shell.test_pace import another_process
+from tests.shell.test_rate_limiter import another_process
 from tests.soak import choose_size
 
 __all__ = ["checked", "description", "openapi", "shared_data"]

@@ -21,7 +21,7 @@ from app.worker.pipeline.routing import route_deliveries
 from tests.figures import Figures
 from tests.shell.night import POLICY, SEV1, Night, run_night
 from tests.shell.processes import wait_until
-from tests.shell.test_pace import RunningClock, run_queue
+from tests.shell.test_rate_limiter import RunningClock, run_queue
 from tests.soak import choose_size
 
 MONTH = timedelta(days=30)

@@ -37,9 +37,9 @@ MAX_SECONDS = 3600
 TEST_PATHS = (
     "tests/shell",
     "tests/core/test_calendar.py",
-    "tests/core/test_calm.py",
+    "tests/core/test_noise_limits.py",
     "tests/core/test_replay.py",
-    "tests/test_pacing.py",
+    "tests/test_rate_limit.py",
 )
 """Where the tests of the reliability checks are."""
 

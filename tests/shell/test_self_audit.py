@@ -38,7 +38,7 @@ from tests.figures import Figures
 from tests.shell import storm
 from tests.shell.night import SEV1, Night
 from tests.shell.processes import start_worker, wait_until
-from tests.shell.test_door import IGNORED, POISON
+from tests.shell.test_receiver import IGNORED, POISON
 from tests.soak import choose_size
 
 ROOT = Path(__file__).parents[2]

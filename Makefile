@@ -33,12 +33,13 @@ test: .venv/for-dev ## run the tests (ARGS='-k board' runs some of them)
 soak: .venv/for-dev ## run the checks of reliability at full size, an hour at most, and write docs/reliability.md
 	@exec $(BIN)/python -m tools.reliability --run $(ARGS)
 
-lint: .venv/for-dev ## check style, types, floors, workflows and forms
+lint: .venv/for-dev ## check style, types, floors, names, workflows and forms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tools
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.naming
 	$(BIN)/yamllint --strict $(YAML)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml docs/actions/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml

@@ -27,7 +27,7 @@ demo: .venv/for-run ## play one incident, from the report to the merged postmort
 run: .venv/for-run ## serve: the real thing with GitHub credentials, beside the pretend GitHub without
 	@exec $(BIN)/muster serve $(ARGS)
 
-test: .venv/for-dev ## run the tests (ARGS='-k board' runs some of them)
+test: .venv/for-dev ## run the tests (ARGS='-m quick' runs the rules and parsers in a minute)
 	@exec $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 soak: .venv/for-dev ## run the checks of reliability at full size, an hour at most, and write docs/reliability.md

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+QUICK_FOLDERS = {
+    Path(__file__).parent / name for name in ("core", "stories", "github", "feeds", "policy_file", "render")
+}
+"""The rules, their stories, and the parsers and renderers: no server and no database."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if QUICK_FOLDERS.intersection(item.path.parents):
+            item.add_marker(pytest.mark.quick)
     if config.getoption("--checks"):
         others = [item for item in items if not checks_of(item.name)]
         items[:] = [item for item in items if checks_of(item.name)]

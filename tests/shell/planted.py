@@ -53,8 +53,8 @@ PLANTED_BUGS = (
         "retry without look-up",
         "a retry does not look for a comment that got through",
         "app/worker/pipeline/outbox_relay.py",
-        "tried = [item for item in items if item.outcome_unknown]",
-        "tried: list[OutboxItem] = []",
+        "uncertain_items = [item for item in items if item.outcome_unknown]",
+        "uncertain_items: list[OutboxItem] = []",
     ),
     Bug(
         "replay storm",

@@ -16,28 +16,29 @@ HEAD = """\
 # Reliability
 
 An incident desk must be the last thing to fail. What Muster promises, how each promise is tested, and the figure that
-was reached. The tests run on the real database and against the pretend GitHub over real HTTP; where a process dies, a
+was reached. The tests run on the real database and against the sandbox GitHub over real HTTP; where a process dies, a
 real process is killed.
 
 | Promise | How it is kept | Checks |
 |---|---|---|
-| What was answered with 202 is not lost | stored and committed before the answer | A8, B1 to B3, F2, F3 |
-| Nothing is said twice | a key and a signed marker for everything that is said; a look before it is tried again | B1 to B5, B7, B9 |
-| A process that was away does no harm | [each attempt has a token and a time](adr/0024-fencing.md) | B6 |
-| Order does not matter | [one fold](adr/0012-one-fold.md) | B1, E1 |
-| GitHub's limits are kept before they are met | [one pace an installation](adr/0020-one-pace-an-installation.md) | C3, C4 |
-| People are woken while GitHub is away | [channels know nothing of GitHub](adr/0021-channels-know-nothing-of-github.md) | C1, C2 |
-| What came past us is found | [two lists of GitHub's are compared](adr/0022-what-came-past-us-is-found.md) | E2 to E4 |
-| Too much is told once | a breaker of our own, far below GitHub's limits | C5 |
-| It says when something is wrong with itself | [an audit every minute](adr/0023-it-watches-itself.md) | G1 to G3 |
-| What was committed is there after a loss of power | every commit waits for the disk | F2, F3 |
-| An upgrade loses nothing, a backup is one moment, a database can move | each step of the schema is one transaction; [backup](backup.md) | F4, F5, row 14 |
+| A delivery that was answered with 202 is never lost | stored and committed before the answer | A8, B1 to B3, F2, F3 |
+| Nothing is posted twice | [keys, signed markers, and a look before each retry](adr/0004-outbox.md) | B1 to B5, B7, B9 |
+| A process that was suspended does no harm | [leases with fencing tokens](adr/0004-outbox.md) | B6 |
+| The order of deliveries does not matter | [one replay of the log](adr/0003-github-source-of-truth.md) | B1, E1 |
+| GitHub's limits are kept before they are reached | [one rate limiter an installation](adr/0010-rate-limiter.md) | C3, C4 |
+| People are paged while GitHub is down | [channels independent of GitHub](adr/0011-channels.md) | C1, C2 |
+| Missed deliveries are found | [reconciliation with two lists of GitHub's](adr/0012-reconciliation.md) | E2 to E4 |
+| A flood of notices becomes few comments | a comment limit of our own, far below GitHub's limits | C5 |
+| Muster says when something is wrong with itself | [an audit every minute](adr/0013-audit-and-limits.md) | G1 to G3 |
+| What was committed survives a loss of power | every commit waits for the disk | F2, F3 |
+| An upgrade loses nothing, a backup is one moment, a database can move | \
+each step of the schema is one transaction; [backup](backup.md) | F4, F5, row 14 |
 
-`make test` runs each check at a quick size, `make soak` at its full size. Below is what the last run of each found; `quick`
-beside a date means that not all of its tests have a larger size, or were run at it. *Embedded* is the PostgreSQL 18 that
-comes with Muster; where another one is named, it was a server of the machine's own over TCP, as `DATABASE_URL` names one.
-`make soak ARGS=--server` runs on such a server whatever else runs on the embedded one; that is the last table. Every night
-[a workflow](../.github/workflows/nightly.yml) runs both, and lets B9 live 20,000 times.
+`make test` runs each check at a quick size, `make soak` at its full size. Below is the result of each check's last run;
+`quick` beside a date means that not all of its tests have a larger size, or were run at it. *Embedded* is the PostgreSQL
+18 that comes with Muster; where another one is named, it was a server of the machine's own over TCP, as `DATABASE_URL`
+names one. `make soak ARGS=--server` runs on such a server whatever else runs on the embedded one; that is the last
+table. Every night [a workflow](../.github/workflows/nightly.yml) runs both, and lets B9 live 20,000 times.
 """
 """The text before the tables."""
 

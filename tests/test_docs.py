@@ -14,6 +14,7 @@ from tools.docs import ROOT, generate_pages
 from tools.policy_page import TOPICS
 
 _POLICY_EXAMPLES = re.findall(r"```yaml\n(.*?)```", generate_pages()["docs/policy.md"], re.DOTALL)
+_PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("actions/*.md")]
 
 
 @pytest.mark.parametrize("path", generate_pages())
@@ -42,3 +43,10 @@ def test_every_key_of_the_file_has_its_topic() -> None:
 def _definitions() -> dict[str, Schema]:
     found: dict[str, Schema] = schema()["$defs"]
     return found
+
+
+@pytest.mark.parametrize("page", sorted(path.relative_to(ROOT).as_posix() for path in _PAGES))
+def test_every_link_of_a_page_leads_to_a_file(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    targets = {target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target}
+    assert {target for target in targets if not (ROOT / page).parent.joinpath(target).exists()} == set()

@@ -404,10 +404,8 @@ def _min_seconds(duration: Duration) -> int:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_strict_keeps_every_promise_of_any_profile_and_never_later(profile: str) -> None:
-    strict, other = (
-        shortest_limits(time_limits(load_profile("strict"))),
-        shortest_limits(time_limits(load_profile(profile))),
-    )
+    strict = shortest_limits(time_limits(load_profile("strict")))
+    other = shortest_limits(time_limits(load_profile(profile)))
     assert set(other) <= set(strict)
     assert {
         what: (within, strict[what])

@@ -22,13 +22,11 @@ RUN = "2026-03-14T09:00:00Z"
 
 
 def test_what_measures_answers_runs_alone_and_of_the_rest_the_longest_and_then_the_short_ones_go_first() -> None:
-    quick, slow, long, timed, both = (
-        "a.py::test_e3_short",
-        "a.py::test_e4_slow",
-        "a.py::test_e1_long",
-        "a.py::test_a1_timed[x::y]",
-        "a.py::test_b1_b2_both",
-    )
+    quick = "a.py::test_e3_short"
+    slow = "a.py::test_e4_slow"
+    long = "a.py::test_e1_long"
+    timed = "a.py::test_a1_timed[x::y]"
+    both = "a.py::test_b1_b2_both"
     found = plan_batches([slow, quick, timed, long, both], {long: 400.0, quick: 0.5, slow: 50.0, timed: 60.0}, 2)
     assert found == [Batch("alone", [timed, both]), Batch("beside", [long, quick, slow], 4)]
     assert plan_batches([quick], {}, 2) == [Batch("beside", [quick], 4)]

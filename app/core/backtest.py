@@ -57,10 +57,8 @@ class OutcomeDifference:
         if self.kind == "breach":
             return f"{self.what} is missed, at {now}" if self.now else f"{self.what} is not missed (was at {was})"
         whose = {"people": "is asked of", "deadline": "is due", "notices": "is told"}.get(self.kind, "is")
-        what, none = (
-            (self.kind if self.kind == "severity" else self.what),
-            ("nobody" if self.kind == "people" else "never"),
-        )
+        what = self.kind if self.kind == "severity" else self.what
+        none = "nobody" if self.kind == "people" else "never"
         return f"{what} {whose} {now or none} instead of {was or none}"
 
 

@@ -111,10 +111,8 @@ def repository_of(payload: Json) -> Repository | None:
     found, installation = payload.get("repository"), payload.get("installation")
     if not isinstance(found, dict) or not isinstance(installation, dict) or "full_name" not in found:
         return None
-    name, branch = (
-        replace_unstorable(str(found["full_name"])),
-        replace_unstorable(str(found.get("default_branch") or "main")),
-    )
+    name = replace_unstorable(str(found["full_name"]))
+    branch = replace_unstorable(str(found.get("default_branch") or "main"))
     return Repository(_github_id(found), name, _github_id(installation), branch)
 
 
@@ -144,10 +142,8 @@ def installation_change_of(event_name: str, payload: Json) -> InstallationChange
             return InstallationChange(_github_id(installation), added=repository_ids)
         return InstallationChange(_github_id(installation), removed=repository_ids, whole_installation=True)
     if event_name == "installation_repositories":
-        added, removed = (
-            _repository_ids(payload, "repositories_added"),
-            _repository_ids(payload, "repositories_removed"),
-        )
+        added = _repository_ids(payload, "repositories_added")
+        removed = _repository_ids(payload, "repositories_removed")
         return InstallationChange(_github_id(installation), removed=removed, added=added)
     return None
 

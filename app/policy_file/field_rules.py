@@ -200,11 +200,9 @@ class KeySpec:
 @cache
 def key_specs(cls: type) -> Mapping[str, KeySpec]:
     """Return the keys that the file may have where a `cls` is written."""
-    field_kinds, field_keys, combined_keys = (
-        FIELD_KINDS.get(cls, {}),
-        FIELD_KEYS.get(cls, {}),
-        COMBINED_KEYS.get(cls, {}),
-    )
+    field_kinds = FIELD_KINDS.get(cls, {})
+    field_keys = FIELD_KEYS.get(cls, {})
+    combined_keys = COMBINED_KEYS.get(cls, {})
     hidden = FIELDS_WITHOUT_KEY.get(cls, frozenset()) | {name for names, _ in combined_keys.values() for name in names}
     kinds = get_type_hints(cls)
     found = [KeySpec(key, names, kind) for key, (names, kind) in combined_keys.items()]

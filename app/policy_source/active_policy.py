@@ -88,10 +88,8 @@ class PolicySource:
 
         If GitHub cannot be asked, the last known files apply.
         """
-        own_scope, organisation_scope = (
-            PolicyScope.repository(repository.id),
-            PolicyScope.organisation(repository.installation),
-        )
+        own_scope = PolicyScope.repository(repository.id)
+        organisation_scope = PolicyScope.organisation(repository.installation)
         with database.autocommit() as db:
             known = policies.load_stored_policy(db, own_scope)
         own_file, newest = _refresh_file(known, tracker.policy, now, repository)

@@ -233,10 +233,8 @@ class _IssueWriter:
         self.outcome.board_action = "posted"
 
     def _render_board(self, now: datetime, processed_comments: frozenset[int]) -> str:
-        throttled_until, preserved_keys = (
-            self.outcome.throttled_until,
-            {one.event.key for one in self.view.preserved_commands},
-        )
+        throttled_until = self.outcome.throttled_until
+        preserved_keys = {one.event.key for one in self.view.preserved_commands}
         next_times = [alarm.due for alarm in alarms(self.incident, self.active.policy)][:1] + (
             [throttled_until] if throttled_until else []
         )

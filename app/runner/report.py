@@ -161,10 +161,8 @@ class _ReportRun:
         except DeliveryFailed as failed:
             raise self._delivery_error("The incidents could not be listed", failed) from None
         closed = sorted(_closed_in_period(rows, period), key=lambda row: row[0], reverse=True)
-        incidents_read, role = (
-            _ClosedIncidents([], [], max(len(closed) - MAX_INCIDENTS, 0)),
-            current_role_lookup(self.tracker),
-        )
+        incidents_read = _ClosedIncidents([], [], max(len(closed) - MAX_INCIDENTS, 0))
+        role = current_role_lookup(self.tracker)
         if incidents_read.left_out:
             message = f"{len(closed)} incidents were closed: only the last {MAX_INCIDENTS} of them are read."
             self.workflow.annotate("warning", message, title=_TITLE)

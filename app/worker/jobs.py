@@ -95,19 +95,15 @@ class Queue:
         self._reconciler = reconciler
         self._poll_interval_seconds = poll_interval_seconds
         self._concurrency = concurrency
-        self._worker_timeout_seconds, self._heartbeat_interval_seconds = (
-            worker_timeout_seconds,
-            worker_timeout_seconds / 3,
-        )
+        self._worker_timeout_seconds = worker_timeout_seconds
+        self._heartbeat_interval_seconds = worker_timeout_seconds / 3
         # Two apps on one queue: jobs are enqueued from any thread, and run in an event loop of their own.
         self._enqueue_app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector()).open(ctx.database.pool)
         self._worker_app = procrastinate.App(connector=procrastinate.PsycopgConnector())
         self._worker_app.task(name="sort")(self._run_routing)
         self._worker_app.task(name="wake")(self._run_incident)
-        self._notifier, self._notify_pending = (
-            ThreadPoolExecutor(1, thread_name_prefix="job-notifier"),
-            threading.Event(),
-        )
+        self._notifier = ThreadPoolExecutor(1, thread_name_prefix="job-notifier")
+        self._notify_pending = threading.Event()
         self._stop = threading.Event()
         self._cooldown_until: dict[IncidentKey, float] = {}
         self._retention_ran_at = 0.0

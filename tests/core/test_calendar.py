@@ -191,10 +191,8 @@ def test_a_rest_moves_a_deadline_by_what_it_took(
 
 
 def test_what_lies_in_two_rests_is_lost_once() -> None:
-    first, second = (
-        Pause(utc("2026-03-04T11:00"), utc("2026-03-04T13:00")),
-        Pause(utc("2026-03-04T12:00"), utc("2026-03-04T14:00")),
-    )
+    first = Pause(utc("2026-03-04T11:00"), utc("2026-03-04T13:00"))
+    second = Pause(utc("2026-03-04T12:00"), utc("2026-03-04T14:00"))
     inner = Pause(utc("2026-03-04T11:30"), utc("2026-03-04T12:30"))
     assert paused_time((second, inner, first), utc("2026-03-04T10:00")) == timedelta(hours=3)
     assert due_time(utc("2026-03-04T10:00"), within("4h"), {}, (second, inner, first)) == utc("2026-03-04T17:00")

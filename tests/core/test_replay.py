@@ -280,10 +280,8 @@ def test_comments_of_one_second_count_by_number() -> None:
 
 
 def test_an_event_with_two_times_counts_at_the_first() -> None:
-    early, late = (
-        (DECLARED, Labeled(label="sev1", key="event/1")),
-        (DECLARED + TICK, Labeled(label="sev1", key="event/1")),
-    )
+    early = (DECLARED, Labeled(label="sev1", key="event/1"))
+    late = (DECLARED + TICK, Labeled(label="sev1", key="event/1"))
     assert sort_log([late, early]) == sort_log([early, late]) == [early]
 
 

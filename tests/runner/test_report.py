@@ -58,11 +58,9 @@ def close_small_incident(runner: Runner, title: str = "A picture is missing") ->
 
 
 def test_the_last_week_is_told_to_people_and_to_programs(runner: Runner) -> None:
-    quick, slow, third = (
-        runner.create_closed_incident(3),
-        runner.create_closed_incident(20),
-        close_small_incident(runner),
-    )
+    quick = runner.create_closed_incident(3)
+    slow = runner.create_closed_incident(20)
+    third = close_small_incident(runner)
     move_to_next_week(runner)
     done = run_report(runner)
     assert (done.code, done.outputs["incidents"]) == (0, "3")

@@ -243,10 +243,8 @@ def test_m38_a_time_that_cannot_be_is_the_time_of_receipt(tonight: Night) -> Non
         row = db.execute("SELECT body FROM delivery WHERE event = 'issues' ORDER BY arrival LIMIT 1").fetchone()
         assert row is not None
         payload = json.loads(bytes(row["body"]))
-        payload["action"], payload["issue"] = (
-            "closed",
-            {**payload["issue"], **issue, "closed_at": "2016-12-31T23:59:60Z"},
-        )
+        payload["action"] = "closed"
+        payload["issue"] = {**payload["issue"], **issue, "closed_at": "2016-12-31T23:59:60Z"}
         tonight.store_delivery(db, "impossible", "issues", json.dumps(payload).encode())
     tonight.advance_and_settle()
     assert tonight.incident(number).closed_at == received

@@ -366,10 +366,8 @@ def test_a_sev3_in_the_middle_of_its_comments_gives_way(tonight: Night) -> None:
     """A sev1 arrives while the sev3 is being relayed: the next turn is the sev1's, the others follow."""
     like = open_incident(tonight)
     tonight.clock.at += timedelta(hours=1)
-    lesser, worst = (
-        add_pending_incident(tonight.github, tonight.database, tonight.shop, like, Severity.SEV3, 5),
-        list[int](),
-    )
+    lesser = add_pending_incident(tonight.github, tonight.database, tonight.shop, like, Severity.SEV3, 5)
+    worst = list[int]()
 
     def meanwhile() -> None:
         if not worst:

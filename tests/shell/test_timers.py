@@ -70,10 +70,8 @@ def test_row8_timers_of_a_month_ring_once_each(database: Database, figures: Figu
     """Whenever an alarm is due its incident is processed, as by a sweep; in the end each equals one replay."""
     with run_night(database, MONTH_LONG_POLICY) as tonight:
         end = tonight.clock.at + MONTH
-        numbers, policy = (
-            open_incidents(tonight, choose_size(6, 500), timedelta(seconds=0.3)),
-            read_policy(MONTH_LONG_POLICY),
-        )
+        numbers = open_incidents(tonight, choose_size(6, 500), timedelta(seconds=0.3))
+        policy = read_policy(MONTH_LONG_POLICY)
         sweep_count = 0
         while (due := load_first_due(tonight)) is not None and due <= end:
             tonight.clock.at = max(tonight.clock.at, due)

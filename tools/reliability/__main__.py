@@ -67,10 +67,8 @@ def run_checks(
     `size`: quick, full or nightly.  `lives`: how many of a night; None: as many as there are in a whole one.
     Raises Absent when there is no such server.
     """
-    began, cores = (
-        datetime.now(UTC),
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    )
+    began = datetime.now(UTC)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     run = f"{began:%Y-%m-%dT%H:%M:%SZ}"
     server_name = server.read_version(server.find_bin_folder()) if results is SERVER_RESULTS else ""
     environment = {

@@ -115,10 +115,8 @@ def _choose_headings(
 
     best: list[tuple[int, int]] = []  # per candidate: score of the best assignment that ends there, and its predecessor
     for number, candidate in enumerate(candidates):
-        top_score, predecessor = (
-            candidate.is_exact * 10**6 + (form_body.nonblank_lines[0] == candidate.line) * 10**12,
-            -1,
-        )
+        top_score = candidate.is_exact * 10**6 + (form_body.nonblank_lines[0] == candidate.line) * 10**12
+        predecessor = -1
         for earlier in range(number):
             other = candidates[earlier]
             if other.field_index < candidate.field_index and other.answer_start <= candidate.line:

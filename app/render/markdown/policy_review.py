@@ -177,10 +177,8 @@ def _night_sections(old: Policy, new: Policy, at: datetime) -> Iterator[Markdown
 
 
 def _night_section(severity: Severity, rows: Sequence[Row], before: Sequence[Row], new: Policy) -> Markdown:
-    name, paged = (
-        severity.inline_name(new.scale),
-        list(dict.fromkeys(who for row in rows if row.kind == "page" for who in row.to)),
-    )
+    name = severity.inline_name(new.scale)
+    paged = list(dict.fromkeys(who for row in rows if row.kind == "page" for who in row.to))
     comparison = markdown("as before") if _row_keys(rows) == _row_keys(before) else markdown("otherwise than before")
     who = markdown("wakes {}", pluralize(len(paged), "person", "people")) if paged else markdown("wakes nobody")
     head = markdown("<details><summary>{}: {}, {}</summary>", name, who, comparison)

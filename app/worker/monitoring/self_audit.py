@@ -68,11 +68,9 @@ def readiness_problems(ctx: WorkerContext) -> list[str]:
     """
     now = ctx.clock()
     with ctx.database.transaction() as db:
-        figures, schema_newer, budgets = (
-            audit.load_health_figures(db, now),
-            audit.is_schema_newer(db),
-            rate_limits.load_remaining_fractions(db, now),
-        )
+        figures = audit.load_health_figures(db, now)
+        schema_newer = audit.is_schema_newer(db)
+        budgets = rate_limits.load_remaining_fractions(db, now)
     reasons = [
         finding.message
         for finding in (*_worker_findings(figures), *_inbox_findings(figures), *_budget_findings(budgets))
@@ -205,11 +203,9 @@ class AuditLoop:
 def _collect_findings(ctx: WorkerContext, now: datetime) -> Iterable[AuditFinding]:
     with ctx.database.transaction() as db:
         figures, stuck_jobs = audit.load_health_figures(db, now), audit.list_stuck_jobs(db, now - STALLED_AGE)
-        dead_incident_keys, limited_incident_keys, budgets = (
-            audit.list_dead_incident_keys(db),
-            comment_log.list_limited_incident_keys(db, now),
-            rate_limits.load_remaining_fractions(db, now),
-        )
+        dead_incident_keys = audit.list_dead_incident_keys(db)
+        limited_incident_keys = comment_log.list_limited_incident_keys(db, now)
+        budgets = rate_limits.load_remaining_fractions(db, now)
         drift_checkpoint = sync_state.load_checkpoints(db).get("drift")
     yield from _worker_findings(figures)
     yield from _inbox_findings(figures)

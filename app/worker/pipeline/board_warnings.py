@@ -21,10 +21,8 @@ def list_warnings(
     `notices_deferred`: notices wait because the report is unconfirmed.
     """
     with ctx.database.autocommit() as db:
-        throttled_until, dead_count = (
-            comment_log.limited_until(db, incident_key, now),
-            audit.count_dead_items(db, incident_key),
-        )
+        throttled_until = comment_log.limited_until(db, incident_key, now)
+        dead_count = audit.count_dead_items(db, incident_key)
         findings = audit.list_finding_names(db, incident_key)
     return tuple(
         _format_warnings(

@@ -119,10 +119,8 @@ def _catch_up_issue(
     incident_key = IncidentKey(repository.id, int(issue["number"]))
     with ctx.database.transaction() as db:
         stored = incidents.lock_incident(db, incident_key)
-        (known_labels, _), compared_at = (
-            incidents.load_labels(db, incident_key),
-            sync_state.load_compared_at(db, incident_key),
-        )
+        (known_labels, _) = incidents.load_labels(db, incident_key)
+        compared_at = sync_state.load_compared_at(db, incident_key)
     if stored is None:
         if inbound.is_declared({"issue": issue}, active_policy.policy) and was_declared_since(
             ctx, repository, active_policy, issue, bounds.tracked_from

@@ -40,10 +40,8 @@ def rebuild_incident(ctx: WorkerContext, repository: Repository, number: int, *,
     """
     incident_key, tracker, now = IncidentKey(repository.id, number), ctx.tracker(repository), ctx.clock()
     active_policy = ctx.policies.load(ctx.database, tracker, repository, now)
-    history, comments = (
-        load_history(tracker, tracker.issue(number), repository.name, active_policy.policy),
-        tracker.comments(number),
-    )
+    history = load_history(tracker, tracker.issue(number), repository.name, active_policy.policy)
+    comments = tracker.comments(number)
     own_comments = [(comment, marker) for comment in comments if (marker := ctx.signer.read(incident_key, comment))]
     board, board_state = find_board(own_comments)
 

@@ -88,6 +88,39 @@ def test_row14_a_step_with_ten_thousand_rows_and_live_traffic(
         )
 
 
+STORE_AS_RELEASE_12_DID = (
+    "INSERT INTO delivery (hook, guid, event, body, digest, received_at) VALUES (%s, %s, %s, %b, %s, %s)"
+    " ON CONFLICT (hook, guid) DO NOTHING"
+)
+"""What a web process runs that was started before the schema took step 13."""
+
+
+def test_row14_an_old_receiver_stores_deliveries_while_and_after_the_names_change(empty_url: str) -> None:
+    migrate(empty_url, steps=[step for step in load_migrations() if step[0] <= 12])
+    stop, stored = threading.Event(), []
+
+    def store_deliveries() -> None:
+        with psycopg.connect(empty_url, autocommit=True) as connection:
+            while not stop.is_set():
+                guid = f"guid-{len(stored)}"
+                done = connection.execute(STORE_AS_RELEASE_12_DID, ("other", guid, "ping", b"{}", b"", now()))
+                stored.append(done.rowcount)
+
+    receiver = threading.Thread(target=store_deliveries)
+    receiver.start()
+    try:
+        assert wait_until(lambda: len(stored) > 50)
+        assert migrate(empty_url)
+        after = len(stored)
+        assert wait_until(lambda: len(stored) > after + 50)
+    finally:
+        stop.set()
+        receiver.join(10)
+    with closing(Database(empty_url).open()) as database:
+        assert set(stored) == {1}
+        assert count_rows(database, "FROM delivery WHERE state = 'received'") == len(stored)
+
+
 def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
     tonight: Night, capsys: pytest.CaptureFixture[str], figures: Figures
 ) -> None:

@@ -276,9 +276,8 @@ class _GuardedConnection:
                 problem = failed
                 continue
             with self._lock:
-                self._duplicate_socket = (
-                    dialled.dup()
-                )  # TLS takes over the socket; the duplicate can still shut it down
+                # TLS takes over the socket; the duplicate can still shut it down.
+                self._duplicate_socket = dialled.dup()
             self._connected = True
             return dialled
         raise problem

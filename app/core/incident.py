@@ -120,6 +120,7 @@ class Incident:
     `initial_labels` are the severity labels the issue was opened with; `labels` are our own labels it should carry.
     `unavailable` says why the issue cannot be used (`deleted`, `transferred` or `locked`): while it is not empty no
     alarm fires and nothing is posted.  `returned_at` is when the issue last became available again.
+    `postmortem_wanted_at` is when the postmortem was asked for; None although it is wanted: an older release stored it.
     """
 
     id: str
@@ -177,7 +178,10 @@ class Incident:
 
     @property
     def alarms_reset_at(self) -> datetime:
-        """When a grade, reopening or return last reset the alarms; no alarm is due before it (B11)."""
+        """When a grade, a reopening, a return or the request of a postmortem last reset the alarms.
+
+        No alarm is due before it (B11).
+        """
         since = max(self.severity_set_at, self.escalation_started_at)
         for at in (self.returned_at, self.postmortem_wanted_at):
             if at is not None and at > since:

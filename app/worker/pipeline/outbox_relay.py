@@ -219,9 +219,8 @@ def _relay_batch(
     """Relay one batch; False if the rest has to wait."""
     with _connect_for_batch(ctx, items) as db:
         lease = Lease(ctx, db, items)
-        stored = incidents.load_incident(
-            db, incident_key
-        )  # after the lease is acquired, so that every earlier decision is visible
+        # After the lease is acquired, so that every earlier decision is visible.
+        stored = incidents.load_incident(db, incident_key)
     items = lease.items
     off_issue = isinstance(items[0].effect, OpenPostmortem)
     if stored is None or repository_policy is None or (stored.incident.unavailable and not off_issue):

@@ -64,9 +64,8 @@ def catch_up_repository(
     """
     tracker, result, fetched_at = ctx.tracker(repository), CatchUp(), ctx.clock()
     with ctx.database.transaction() as db:
-        policies.mark_policy_stale(
-            db, PolicyScope.repository(repository.id)
-        )  # a push to the policy may have been missed, too
+        # A push to the policy may have been missed, too.
+        policies.mark_policy_stale(db, PolicyScope.repository(repository.id))
         pulls = sync_state.load_postmortem_pulls(db, repository.id)
     active_policy = ctx.policies.load(ctx.database, tracker, repository, ctx.clock())
     rows = list(tracker.updated_since(since - _MAX_CLOCK_SKEW))

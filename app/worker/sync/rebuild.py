@@ -109,9 +109,8 @@ def _mark_completed_effects(
         if one.event.by in assignees:
             outbox.complete_by_key(db, incident_key, f"assign/{one.event.key}", "")
     if pull is not None:
-        outbox.add_effects(
-            db, incident_key, (open_postmortem(),), pull.created_at
-        )  # the replay may not request it in this order
+        # A rebuild replays in another order, in which the log may not request it.
+        outbox.add_effects(db, incident_key, (open_postmortem(),), pull.created_at)
         outbox.complete_by_key(db, incident_key, "postmortem", pull.url)
 
 

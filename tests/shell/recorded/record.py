@@ -20,7 +20,7 @@ from psycopg.sql import SQL, Identifier
 from app.policy_file import PROFILES
 from app.sandbox.github.people import Person
 from app.sandbox.github.server import ACTIONS_BOT_LOGIN
-from app.sandbox.github.world import Repository
+from app.sandbox.github.world import Comment, Repository
 from app.store import embedded
 from app.store.database import Database, migrate, read_schema_version
 from app.store.serialization import canonical_json
@@ -53,7 +53,9 @@ def play(host: Night | Actions) -> None:
     closed = _open_incident(host, SEV1)
     host.run_for(minutes=6)
     _add_comment(host, "mona", closed, "/ack")
-    _add_comment(host, "mona", closed, "/update the pool is being enlarged\n/status mitigated")
+    update = _add_comment(host, "mona", closed, "/update the pool is being enlarged\n/status mitigated")
+    _person(host, "mona").edits_comment(host.shop, update, "The pool is being enlarged.")
+    host.advance_and_settle()
     _person(host, "stranger").edits_issue(host.shop, closed, body=SEV2)
     host.advance_and_settle()
     _person(host, "ada").labels(host.shop, closed, "sev1")
@@ -191,9 +193,10 @@ def _open_incident(host: Night | Actions, body: str) -> int:
     return number
 
 
-def _add_comment(host: Night | Actions, login: str, number: int, text: str) -> None:
-    _person(host, login).comments(host.shop, number, text)
+def _add_comment(host: Night | Actions, login: str, number: int, text: str) -> Comment:
+    comment = _person(host, login).comments(host.shop, number, text)
     host.advance_and_settle()
+    return comment
 
 
 def main(target: Path) -> None:

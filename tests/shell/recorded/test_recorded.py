@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,27 @@ import psycopg
 import pytest
 
 from app.core.clocks import alarms
+from app.core.effects import ChannelFailure, Effect, Page, PolicyFaultNotice, SeverityQuestion
+from app.core.events import Commented, Event, IssueAvailable, IssueUnavailable
 from app.core.policy import Policy
 from app.core.replay import replay
-from app.github.board_state import find_board
+from app.core.slash_command import SlashCommand
+from app.github.board_state import find_board, marker_content
 from app.github.signed_marker import Signer
 from app.github.tracker import comment_from
 from app.policy_file import PROFILES, read_policy
 from app.ports import IncidentKey
 from app.store import incidents
 from app.store.database import Database, load_migrations, migrate
-from app.store.serialization import comparable_incident, parse_incident
+from app.store.serialization import (
+    comparable_incident,
+    kind_of,
+    parse_effect,
+    parse_event,
+    parse_incident,
+    serialize_effect,
+    serialize_event,
+)
 from app.worker.monitoring.state_dump import dump_state
 from tests.shell.conftest import DatabaseServer
 from tests.shell.recorded.record import NIGHTS_FOLDER
@@ -118,6 +130,9 @@ def test_the_markers_of_then_say_what_was_said_on_the_issue(profile: str) -> Non
             incident.initial_labels,
         )
         assert board_state.snapshot is None
+        (content,) = (content for comment, content in marked if comment is board)
+        assert marker_content(incident) == content, "a marker keeps its keys for ever"
+        assert board.body.rstrip().endswith(signer.marker(IncidentKey(recording["repository"], number), content))
 
 
 @profiles
@@ -127,18 +142,60 @@ def test_the_boards_of_runs_say_what_the_next_run_has_to_know(profile: str) -> N
     for issue in recording["issues"]:
         comments = [comment_from(row) for row in issue["comments"]]
         incident_key = IncidentKey(recording["repository"], issue["number"])
-        board, board_state = find_board(
-            [(each, content) for each in comments if (content := signer.read(incident_key, each))]
-        )
+        marked = [(each, content) for each in comments if (content := signer.read(incident_key, each))]
+        board, board_state = find_board(marked)
         assert board
         assert board_state
         assert board_state.snapshot
         assert board_state.grading_inputs
-        commands = {each.id for each in comments if not each.bot and each.body.startswith("/")}
-        assert board_state.snapshot.processed_comments <= commands
+        assert board_state.snapshot.processed_comments <= {each.id for each in comments if not each.bot}
         snapshots.append(board_state.snapshot)
+        (content,) = (content for comment, content in marked if comment is board)
+        assert board_state.snapshot.marker_content().items() <= content.items(), "a marker keeps its keys for ever"
     assert any(shown.processed_comments for shown in snapshots)
+    assert any(event.commands for shown in snapshots for _, event in shown.changed_commands)
     assert any(shown.next_alarm_at for shown in snapshots)
+
+
+AT = datetime(2026, 3, 14, 9, tzinfo=UTC)
+NOTICE = {"key": "k", "to": ["mona"], "at": "2026-03-14T09:00:00Z", "missing": ["cto"], "via": []}
+FORMER_EFFECTS: list[tuple[str, dict[str, Any], Effect]] = [
+    ("Page", {"times": 2}, Page(key="k", to=("mona",), at=AT, unstaffed=("cto",), attempt=2)),
+    ("Ask", {"doubts": ["?"]}, SeverityQuestion(key="k", to=("mona",), at=AT, unstaffed=("cto",), doubts=("?",))),
+    ("Mend", {"faults": ["1:1"]}, PolicyFaultNotice(key="k", to=("mona",), at=AT, unstaffed=("cto",), faults=("1:1",))),
+    (
+        "Undelivered",
+        {"channel": "ops", "what": "Page", "why": "gone"},
+        ChannelFailure(
+            key="k", to=("mona",), at=AT, unstaffed=("cto",), channel="ops", notice_kind="Page", reason="gone"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "effect"), FORMER_EFFECTS, ids=lambda each: str(each)[:12])
+def test_an_effect_under_its_former_name_is_the_effect_of_today(
+    kind: str, fields: dict[str, Any], effect: Effect
+) -> None:
+    assert parse_effect(kind, NOTICE | fields) == effect
+    assert parse_effect(kind_of(effect), json.loads(serialize_effect(effect))) == effect
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "event"),
+    [
+        (
+            "Said",
+            {"comment": 7, "spoken": [{"name": "ack", "argument": ""}]},
+            Commented(comment=7, commands=(SlashCommand("ack"),)),
+        ),
+        ("Left", {"how": "locked"}, IssueUnavailable(reason="locked")),
+        ("Returned", {}, IssueAvailable()),
+    ],
+)
+def test_an_event_under_its_former_name_is_the_event_of_today(kind: str, fields: dict[str, Any], event: Event) -> None:
+    assert parse_event(kind, fields) == event
+    assert parse_event(kind_of(event), json.loads(serialize_event(event))) == event
 
 
 def test_every_profile_was_recorded() -> None:

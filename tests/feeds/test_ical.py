@@ -130,7 +130,7 @@ HOSTILE_FEEDS = {
     "every second, folded": (calendar(f"{SHIFT}\nRRULE:FREQ=SECON\n DLY"), "repeats secondly"),
     "every minute": (calendar(f"{SHIFT}\nRRULE:COUNT=9; FREQ = minutely"), "repeats minutely"),
     "every second of every day": (calendar(f"{SHIFT}\nRRULE:FREQ=DAILY;{EVERY_SECOND}"), "too long"),
-    "never": (calendar(f"{SHIFT}\nRRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"), "too long"),
+    "never": (calendar(*[f"{SHIFT}\nRRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"] * 100), "too long"),
     "since the year 1": (calendar("DTSTART:00010101T000000Z\nDURATION:PT1H\nRRULE:FREQ=HOURLY"), "too long"),
     "many series": (calendar(*[f"{SHIFT}\nRRULE:FREQ=HOURLY"] * 900), "too long"),
     "too many series": (calendar(*[f"{SHIFT}\nRRULE:FREQ=DAILY"] * 1001), "1001 of its events"),

@@ -1,4 +1,4 @@
-"""Compares how past incidents would have gone under another policy.
+"""Compare how past incidents would have gone under another policy.
 
 Each incident is replayed from its log under both policies, and the notifications of the two are compared.  The actions
 of people are taken as they were: how they would have reacted to an earlier notification is unknown.

@@ -1,4 +1,4 @@
-"""Computes due times from targets and business calendars.
+"""Compute due times from targets and business calendars.
 
 A length of time is elapsed seconds in UTC; a calendar only decides which of those seconds count, and which days are
 business days.  Every result is an instant in UTC, so daylight saving moves wall clocks, never deadlines.

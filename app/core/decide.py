@@ -1,4 +1,4 @@
-"""Decides what an event does to an incident.
+"""Decide what an event does to an incident.
 
     decide(incident, event, policy, now) -> Decision(incident, effects)
 

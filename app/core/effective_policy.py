@@ -1,4 +1,4 @@
-"""Derives the effective policy of one incident: the team's policy, changed by its affected services and its type."""
+"""Derive the effective policy of one incident: the team's policy, changed by its affected services and its type."""
 
 from __future__ import annotations
 

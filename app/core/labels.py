@@ -1,4 +1,4 @@
-"""Derives the labels an incident should carry, so that only the difference has to be sent."""
+"""Derive the labels an incident should carry, so that only the difference has to be sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides whether a delayed notice is still relevant."""
+"""Decide whether a delayed notice is still relevant."""
 
 from __future__ import annotations
 

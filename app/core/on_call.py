@@ -1,4 +1,4 @@
-"""Resolves who is on call: rotations in the local time of their zone, and the people behind a contact (E7, E8).
+"""Resolve who is on call: rotations in the local time of their zone, and the people behind a contact (E7, E8).
 
 A turn is a number of calendar days, so a hand-off is a wall clock time and a week is seven days of the zone, also when
 daylight saving makes one of them longer.  A turn of hours is elapsed time.

@@ -1,4 +1,4 @@
-"""Compares two policies and lists the differences, in the words of the policy file.
+"""Compare two policies and list the differences, in the words of the policy file.
 
 A policy is flattened into facts, each with its path, and two policies are compared fact by fact.  The paths follow the
 types, so a new field is compared as soon as it exists.  Only escalation steps are matched differently: a step is

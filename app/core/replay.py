@@ -1,4 +1,4 @@
-"""Recomputes an incident from its event log.
+"""Recompute an incident from its event log.
 
 Live processing, `rebuild`, `simulate` and the backtest of a policy use the same fold: the events in the order in which
 they happened, with the alarms that fell due in between, through the same `decide`.

@@ -1,4 +1,4 @@
-"""Grades the severity of a report, with the reasons (A3 to A5).
+"""Grade the severity of a report, with the reasons (A3 to A5).
 
 The grade is the highest of the reporter's choice, the matrix and the floors.
 """

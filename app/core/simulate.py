@@ -1,4 +1,4 @@
-"""Simulates an imagined incident: who would be notified of what, and when.
+"""Simulate an imagined incident: who would be notified of what, and when.
 
 It is the fold of `replay` over imagined events, so its result is what would be done.
 """

@@ -1,4 +1,4 @@
-"""Reads one feed from standard input and prints its occurrences as JSON, as a subprocess of `app.feeds.ical`."""
+"""Read one feed from standard input and print its occurrences as JSON, as a subprocess of `app.feeds.ical`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parses an iCalendar file into the occurrences of its events.
+"""Parse an iCalendar file into the occurrences of its events.
 
 The law of this file: a feed is untrusted, so it is parsed in a subprocess, which ends after two seconds of CPU
 time whatever the feed contains (H9).  A recurrence rule may be one line long and take a year to expand.

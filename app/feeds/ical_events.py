@@ -1,4 +1,4 @@
-"""Extracts the events that occur in a time span from the text of an iCalendar.
+"""Extract the events that occur in a time span from the text of an iCalendar.
 
 The text is reduced first: of a calendar that spans years, the library parses only what can occur in the span,
 and of an event only the properties that say when and who.

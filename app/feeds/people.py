@@ -1,4 +1,4 @@
-"""Maps calendar events to people and their shifts."""
+"""Map calendar events to people and their shifts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wraps githubkit as the HTTP client for GitHub.
+"""Wrap githubkit as the HTTP client for GitHub.
 
 githubkit loads slowly, so import this module only where it is used.
 """

@@ -1,4 +1,4 @@
-"""Implements the Tracker port for one repository, over GitHub's REST API."""
+"""Implement the Tracker port for one repository, over GitHub's REST API."""
 
 from __future__ import annotations
 

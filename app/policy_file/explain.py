@@ -1,4 +1,4 @@
-"""Explains a policy: every value in force, the line that set it, and the document that line is based on."""
+"""Explain a policy: every value in force, the line that set it, and the document that line is based on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that targets stay inside the calendar horizon."""
+"""Check that targets stay inside the calendar horizon."""
 
 from __future__ import annotations
 

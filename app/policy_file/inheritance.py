@@ -1,4 +1,4 @@
-"""Resolves what a policy file extends: a shipped profile, or its organisation's file, which extends a profile."""
+"""Resolve what a policy file extends: a shipped profile, or its organisation's file, which extends a profile."""
 
 from __future__ import annotations
 

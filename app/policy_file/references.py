@@ -1,4 +1,4 @@
-"""Checks the names by which one part of a policy refers to another.
+"""Check the names by which one part of a policy refers to another.
 
 The law of this file: every name in use is declared, and a name that a step can notify stands for one thing.
 """

@@ -1,4 +1,4 @@
-"""Parses YAML into scalars, lists and maps, each with its position in the file, without guessing the type of a value.
+"""Parse YAML into scalars, lists and maps, each with its position in the file, without guessing the type of a value.
 
 The law of this file: it rejects before it builds. Size and characters are checked before parsing, everything else on
 the stream of events, so that the parser never gets deeper than `MAX_DEPTH` and a hostile file costs no more than its 64

@@ -1,4 +1,4 @@
-"""Loads the policy that is active in a repository.
+"""Load the policy that is active in a repository.
 
 The files are read when they are first needed, after a push that touched them, and every few hours: that of the
 repository, and that of its organisation if the repository has none or builds on it.  A faulty file changes nothing: the

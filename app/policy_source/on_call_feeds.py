@@ -1,4 +1,4 @@
-"""Fills on-call rotations from the calendar feeds that a policy names.
+"""Fill on-call rotations from the calendar feeds that a policy names.
 
 A feed is fetched when a policy first names it, and then at most every 15 minutes.  The last valid content stays in use
 until newer content can be read.  A server that is briefly unavailable is not reported; one that stays unavailable is.

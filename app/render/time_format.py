@@ -1,4 +1,4 @@
-"""Formats times and durations for people.
+"""Format times and durations for people.
 
 No time is written without its zone.
 """

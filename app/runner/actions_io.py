@@ -1,4 +1,4 @@
-"""Reads the input of a GitHub Actions step, and writes its annotations, step summary and outputs.
+"""Read the input of a GitHub Actions step, and write its annotations, step summary and outputs.
 
 The rule of this module: untrusted text reaches the log only inside a workflow command of ours, escaped, on one line.  A
 line of its own could itself be a command.

@@ -1,4 +1,4 @@
-"""Finds the active policy without stored state: that of the files, or the nearest valid one."""
+"""Find the active policy without stored state: that of the files, or the nearest valid one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detects whether the app manages this repository, in which case a run leaves everything to it."""
+"""Detect whether the app manages this repository, in which case a run leaves everything to it."""
 
 from __future__ import annotations
 

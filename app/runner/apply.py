@@ -1,4 +1,4 @@
-"""Applies the decision: compares what should be on the issue with what is there, and sends only the difference.
+"""Apply the decision: compare what should be on the issue with what is there, and send only the difference.
 
 The rule of this module: the board is written last.  It records until when everything due was done, so a run that dies
 before that leaves no record, and the next run does what is missing.

@@ -1,4 +1,4 @@
-"""Checks a policy file inside GitHub Actions, for teams that run no server."""
+"""Check a policy file inside GitHub Actions, for teams that run no server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gathers everything known of one incident from GitHub alone, in as few calls as possible, mostly one."""
+"""Gather everything known of one incident from GitHub alone, in as few calls as possible, mostly one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handles one incident: the part that `triage`, `postmortem` and each row of a `sweep` share."""
+"""Handle one incident: the part that `triage`, `postmortem` and each row of a `sweep` share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports the incidents closed in a week, month, quarter or year, for teams that run no server."""
+"""Report the incidents closed in a week, month, quarter or year, for teams that run no server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renders the summary page of a run: what it found, what it did, and what comes next."""
+"""Render the summary page of a run: what it found, what it did, and what comes next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fires the alarms of all open incidents on a schedule: `muster run sweep`.
+"""Fire the alarms of all open incidents on a schedule: `muster run sweep`.
 
 GitHub starts scheduled runs late, or not at all.  Everything that fell due since the last run is handled at once, in
 one comment per incident, and the summary says how late that was.

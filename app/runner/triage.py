@@ -1,4 +1,4 @@
-"""Handles one event of an issue: `muster run triage` and `muster run postmortem`."""
+"""Handle one event of an issue: `muster run triage` and `muster run postmortem`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deletes finished deliveries after their retention period."""
+"""Delete finished deliveries after their retention period."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parses and loads the arguments of `muster policy`."""
+"""Parse and load the arguments of `muster policy`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prints the results of `muster policy`: as JSON, or as lines, coloured on terminals only."""
+"""Print the results of `muster policy`: as JSON, or as lines, coloured on terminals only."""
 
 from __future__ import annotations
 

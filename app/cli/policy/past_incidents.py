@@ -1,4 +1,4 @@
-"""Loads the past incidents on which a policy is tested."""
+"""Load the past incidents on which a policy is tested."""
 
 from __future__ import annotations
 

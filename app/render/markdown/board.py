@@ -1,4 +1,4 @@
-"""Renders the board: one comment that shows the state of an incident, edited in place.
+"""Render the board: one comment that shows the state of an incident, edited in place.
 
 It is read on a phone at three in the morning, so what matters most comes first and long parts are folded away.
 """

@@ -1,4 +1,4 @@
-"""Renders one digest comment for many unconfirmed reports, which send no notifications of their own."""
+"""Render one digest comment for many unconfirmed reports, which send no notifications of their own."""
 
 from __future__ import annotations
 

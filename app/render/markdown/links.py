@@ -1,4 +1,4 @@
-"""Builds the links to the runbooks and the war room of an incident (D3, D9).
+"""Build the links to the runbooks and the war room of an incident (D3, D9).
 
 Names and addresses come from the team's policy.  Only the service may come from an untrusted report, so it is inserted
 as a slug.

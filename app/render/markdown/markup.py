@@ -1,4 +1,4 @@
-"""Builds Markdown safely: everything that we did not write ourselves is escaped.
+"""Build Markdown safely: everything that we did not write ourselves is escaped.
 
 The rule of this module: a text is `Markdown` only if it is our own.  Any other `str` that reaches a template or a
 phrase is untrusted and is escaped by default, so that forgetting to escape it does no harm.

@@ -1,4 +1,4 @@
-"""Renders the notices that interrupt people: one comment for all notices that are pending together.
+"""Render the notices that interrupt people: one comment for all notices that are pending together.
 
 The first line is what a lock screen shows, so it names the worst event, what is requested and of whom.
 """

@@ -1,4 +1,4 @@
-"""Renders the review of a proposed policy for the check on its pull request.
+"""Render the review of a proposed policy for the check on its pull request.
 
 It shows the changes, a simulated night and a backtest on past incidents.  Everything that comes from the two files and
 from past incidents is untrusted text, and is escaped.

@@ -1,4 +1,4 @@
-"""Renders the postmortem's file and pull request: known facts are filled in, the rest is asked for.
+"""Render the postmortem's file and pull request: known facts are filled in, the rest is asked for.
 
 Blocks between `muster:begin` and `muster:end` are generated from the record; everything else belongs to the authors.
 """

@@ -1,4 +1,4 @@
-"""Renders replies to a person's comment."""
+"""Render replies to a person's comment."""
 
 from __future__ import annotations
 

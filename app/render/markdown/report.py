@@ -1,4 +1,4 @@
-"""Renders the report on the incidents closed in a period: a page for people, and the same figures as JSON.
+"""Render the report on the incidents closed in a period: a page for people, and the same figures as JSON.
 
 The JSON is a stable interface, documented in docs/reports.md: names are added, but never change.
 """

@@ -1,4 +1,4 @@
-"""Renders a simulated incident as a table for the terminal, in the team's zone and in UTC, within a given width.
+"""Render a simulated incident as a table for the terminal, in the team's zone and in UTC, within a given width.
 
 Names come from an untrusted policy file, so characters that a terminal would interpret are spelled out.
 """

@@ -1,4 +1,4 @@
-"""Renders a notice as plain text for people outside GitHub; the first line is for a lock screen.
+"""Render a notice as plain text for people outside GitHub; the first line is for a lock screen.
 
 It is unknown whether a receiver treats the text as chat, mail or a web page.  So untrusted text is broken wherever one
 of them would interpret it: it mentions no one, links to nothing and opens no tag.

@@ -1,4 +1,4 @@
-"""Shows the demo in the terminal."""
+"""Show the demo in the terminal."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Limits on what is posted: comments of ours, and pages by unconfirmed reports."""
+"""Limit what is posted: our own comments, and pages by unconfirmed reports."""

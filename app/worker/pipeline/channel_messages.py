@@ -1,4 +1,4 @@
-"""Renders and queues a message for each channel in the transaction that creates the notice."""
+"""Render and queue a message for each channel in the transaction that creates the notice."""
 
 from __future__ import annotations
 

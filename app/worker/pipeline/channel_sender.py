@@ -1,4 +1,4 @@
-"""Sends channel messages, independently of everything that calls GitHub.
+"""Send channel messages, independently of everything that calls GitHub.
 
 Channels keep working during a GitHub outage; a slow channel delays only itself.  GitHub is asked only for the
 permissions of an unconfirmed report's author (M30); if it does not answer, the message is sent.

@@ -1,4 +1,4 @@
-"""Moves unparseable deliveries to the dead-letter state after one attempt, so that they never block others."""
+"""Move unparseable deliveries to the dead-letter state after one attempt, so that they never block others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Applies an incident's pending deliveries and due alarms in one transaction, in which nothing is sent."""
+"""Apply an incident's pending deliveries and due alarms in one transaction, in which nothing is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows the effect of a proposed policy change as a check run on the newest commit of its pull request.
+"""Show the effect of a proposed policy change as a check run on the newest commit of its pull request.
 
 Pull requests that do not touch the policy get no check.  A push of a faulty file to the default branch gets one: that
 file never takes effect, and its author should see that on the commit.

@@ -1,4 +1,4 @@
-"""Routes each stored delivery to the incident it belongs to."""
+"""Route each stored delivery to the incident it belongs to."""
 
 from __future__ import annotations
 

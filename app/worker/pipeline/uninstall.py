@@ -1,4 +1,4 @@
-"""Handles uninstallation: cancels pending work at once and deletes the data within a day."""
+"""Handle uninstallation: cancel pending work at once and delete the data within a day."""
 
 from __future__ import annotations
 

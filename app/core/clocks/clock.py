@@ -68,7 +68,7 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """One clock of the shelf.
+    """One clock, as `CLOCKS` lists them.
 
     `deadlines` yields its SLA deadlines, none while it does not run. `alarms` yields those that have not fired. `fire`
     applies one of them. `title` begins the displayed name of each deadline, which ends with its `about`.

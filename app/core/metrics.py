@@ -195,7 +195,7 @@ def _sla_results(
         elif each.met_at is not None:
             results[sla] = True
     results.update(_update_results(incident, policy_for(policy, incident)))
-    yield from sorted(results.items(), key=_shelf_sort_key(policy))
+    yield from sorted(results.items(), key=_clock_sort_key(policy))
 
 
 def _update_results(incident: Incident, policy: Policy) -> Iterator[tuple[SlaKey, bool]]:
@@ -236,7 +236,7 @@ def _was_breached(sla: SlaKey, incident: Incident) -> bool:
     return any(key.startswith(f"{sla.clock}/{about}breach@") for key in incident.fired_alarms)
 
 
-def _shelf_sort_key(policy: Policy) -> Callable[[tuple[SlaKey, object]], tuple[int, int, str]]:
+def _clock_sort_key(policy: Policy) -> Callable[[tuple[SlaKey, object]], tuple[int, int, str]]:
     """Return a sort key: in the order of the clocks, and those of one clock in the order of the policy."""
     clocks, about_order = list(CLOCKS), [*policy.audiences, *policy.regulations]
 
@@ -266,7 +266,7 @@ def _compliance_by_key(metrics: Sequence[IncidentMetrics], policy: Policy) -> di
         for sla, met in one.sla_results.items():
             before = by_key.get(sla, Compliance())
             by_key[sla] = Compliance(before.met + met, before.missed + (not met))
-    return dict(sorted(by_key.items(), key=_shelf_sort_key(policy)))
+    return dict(sorted(by_key.items(), key=_clock_sort_key(policy)))
 
 
 def _goal_compliance(metrics: Sequence[IncidentMetrics], policy: Policy) -> dict[str, Compliance]:

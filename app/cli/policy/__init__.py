@@ -98,12 +98,12 @@ examples:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="muster policy", description="Look at a policy file, and try it.")
-    shelf = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subcommands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(
         name: str, says: str, run: Callable[[argparse.Namespace, PolicyCommandContext], int], examples: str = ""
     ) -> argparse.ArgumentParser:
-        added = shelf.add_parser(
+        added = subcommands.add_parser(
             name,
             help=says,
             description=says[0].upper() + says[1:] + ".",

@@ -39,7 +39,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command of the shelf.  `run` may raise Refused."""
+    """One slash command.  `run` may raise Refused."""
 
     name: str
     usage: str

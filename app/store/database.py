@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -15,6 +15,9 @@ from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+_MAX_DEADLOCKS = 5
+"""How many deadlocks with running workers a migration survives, each of which lets one of them finish."""
 
 Row = dict[str, Any]
 Db = Connection[Row]
@@ -175,14 +178,25 @@ def migrate(
 ) -> list[str]:
     """Bring the schema up to date in one transaction, and return the names of the migrations that were applied.
 
-    Concurrent callers wait for each other.  `reach_failpoint` is called between two migrations; `steps` replaces
-    ours in tests.
+    Concurrent callers wait for each other.  A worker of the previous release may hold rows that a migration needs and
+    want a table that it has locked; when the server ends our side of that deadlock, all is tried again.
+    `reach_failpoint` is called between two migrations; `steps` replaces ours in tests.
     """
+    pending = load_migrations() if steps is None else steps
+    for _ in range(_MAX_DEADLOCKS):
+        with suppress(psycopg.errors.DeadlockDetected):
+            return _apply_migrations(url, reach_failpoint, pending)
+    return _apply_migrations(url, reach_failpoint, pending)
+
+
+def _apply_migrations(
+    url: str, reach_failpoint: Callable[[str], None], steps: Sequence[tuple[int, str, str]]
+) -> list[str]:
     with psycopg.connect(url, row_factory=dict_row) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(720219)")
         connection.execute("CREATE TABLE IF NOT EXISTS schema_step (number integer PRIMARY KEY, name text NOT NULL)")
         current = _read_version(connection)
-        missing = [step for step in (load_migrations() if steps is None else steps) if step[0] > current]
+        missing = [step for step in steps if step[0] > current]
         if current == 0:
             # Procrastinate's schema is one script that contains % signs, so it is sent without parameters.
             connection.execute(SchemaManager.get_schema().encode(), prepare=False)

@@ -121,6 +121,52 @@ def test_row14_an_old_receiver_stores_deliveries_while_and_after_the_names_chang
         assert count_rows(database, "FROM delivery WHERE state = 'received'") == len(stored)
 
 
+def test_row14_a_worker_in_the_middle_of_a_transaction_does_not_stop_the_migration(empty_url: str) -> None:
+    """It holds a row that the migration needs, and then wants a table that the migration has locked."""
+    migrate(empty_url, steps=[step for step in load_migrations() if step[0] <= 12])
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO outbox (repo_id, number, key, kind, data, created_at, not_before)"
+            " VALUES (1, 1, 'k', 'Page', '{}', '2026-03-14Z', '2026-03-14Z')"
+        )
+    ended: list[str] = []
+
+    def hold_a_row_and_want_a_table() -> None:
+        with psycopg.connect(empty_url) as connection:
+            # The server looks for a deadlock after this time, and ends the transaction that looked.
+            connection.execute("SET deadlock_timeout = '60s'")
+            connection.execute("UPDATE outbox SET note = 'held' WHERE key = 'k'")
+            assert wait_until(lambda: _waits_for_lock(empty_url))
+            connection.execute("SELECT count(*) FROM departed")
+            ended.append("the worker's transaction is complete")
+
+    worker = threading.Thread(target=hold_a_row_and_want_a_table)
+    worker.start()
+    assert wait_until(lambda: _holds_row(empty_url))
+    try:
+        assert migrate(empty_url) == ["0013_plain_names.sql"]
+    finally:
+        worker.join(30)
+    assert ended
+
+
+def _holds_row(url: str) -> bool:
+    return _count_sessions(url, "state = 'idle in transaction'") > 0
+
+
+def _waits_for_lock(url: str) -> bool:
+    return _count_sessions(url, "wait_event_type = 'Lock'") > 0
+
+
+def _count_sessions(url: str, condition: str) -> int:
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(
+            f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {condition}"  # noqa: S608
+        ).fetchone()
+    assert row
+    return int(row[0])
+
+
 def test_row14_an_old_worker_does_nothing_in_a_new_schema_and_says_so(
     tonight: Night, capsys: pytest.CaptureFixture[str], figures: Figures
 ) -> None:

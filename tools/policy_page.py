@@ -244,13 +244,13 @@ def policy_page() -> Iterator[str]:
         "writes the schema beside the file.\n"
     )
     yield (
-        "- `muster policy check FILE` names every fault with its line. A "
-        "file with a fault changes nothing: the last good one stays in force."
+        "- `muster policy check FILE` names every fault with its line. A file with a fault changes nothing: "
+        "the last good one stays in force."
     )
     yield "- `muster policy explain FILE --sev sev1` shows every value with where it comes from."
     yield (
-        "- `muster policy simulate FILE --sev sev1 --at "
-        "2026-03-06T16:40:00Z --for 6h` shows who would be told what, and when.\n"
+        "- `muster policy simulate FILE --sev sev1 --at 2026-03-06T16:40:00Z --for 6h` shows who would be told what, "
+        "and when.\n"
     )
     yield "## How it is read\n"
     yield (
@@ -261,8 +261,8 @@ def policy_page() -> Iterator[str]:
     yield "- A map is merged into what it builds on, key by key. A list or a single value replaces it."
     yield "- Where a list stands, a single value is a list of one."
     yield (
-        "- `off` takes away: a clock, a repetition, a list, a text, or "
-        "a name of a map such as `regulations: {gdpr-article-33: off}`."
+        "- `off` takes away: a clock, a repetition, a list, a text, or a name of a map such as `regulations: "
+        "{gdpr-article-33: off}`."
     )
     yield "- A file is one plain YAML document of up to 64 KiB, without anchors, tags and merge keys.\n"
     yield f"Topics: {' · '.join(f'[{topic.title}]({_anchor(topic.title)})' for topic in TOPICS)}\n"

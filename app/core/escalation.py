@@ -180,8 +180,8 @@ def notify_raised(
     recipients = resolve_recipients(incident, policy, (ON_CALL,), at)
     commander = (incident.commander,) if incident.commander and incident.commander != by else ()
     because = (
-        f"{by} raised the severity from "
-        f"{previous_severity.inline_name(policy.scale)} to {incident.severity.inline_name(policy.scale)}"
+        f"{by} raised the severity from {previous_severity.inline_name(policy.scale)} to "
+        f"{incident.severity.inline_name(policy.scale)}"
     )
     notice = Escalate(
         key=f"raised/{key}",

@@ -51,8 +51,8 @@ def next_status(status: Status, action: str) -> Status:
     target = TABLE[action].get(status)
     if target is None:
         raise Refused(
-            f"You cannot {action} an incident that is {status}. "
-            f"From here you can: {', '.join(allowed_actions(status))}."
+            f"You cannot {action} an incident that is {status}. From here you can: "
+            f"{', '.join(allowed_actions(status))}."
         )
     return target
 

@@ -77,8 +77,8 @@ def _reduce(text: str, since: datetime, until: datetime) -> str:
             events.append("\r\n".join(lines))
     if len(events) > _MAX_CANDIDATE_EVENTS:
         raise FeedFault(
-            f"{len(events)} of its events repeat or lie in "
-            f"{(until - since).days} days; {_MAX_CANDIDATE_EVENTS} are read"
+            f"{len(events)} of its events repeat or lie in {(until - since).days} days; "
+            f"{_MAX_CANDIDATE_EVENTS} are read"
         )
     return "\r\n".join(("BEGIN:VCALENDAR", *head[:3], *zones, *events, "END:VCALENDAR", ""))
 

@@ -64,14 +64,14 @@ KEY_DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
         "services": "what can break, whose it is, and what reports may call it",
         "runbooks": "what to do, linked on the board",
         "war-room": "where responders meet",
-        "overrides": "what holds otherwise for some services or types "
-        "of incident; of two that match, the later goes first",
+        "overrides": "what holds otherwise for some services or types of incident; of two that match, "
+        "the later goes first",
         "matrix": "the severity by urgency, then impact",
         "floors": "facts that make an incident at least that severe",
         "labels": "the names of Muster's labels",
         "intake": "how reports are read",
-        "alerts": "readings of monitoring at which an incident is to "
-        "be opened; kept for alert intake, which reads them",
+        "alerts": "readings of monitoring at which an incident is to be opened; kept for alert intake, "
+        "which reads them",
         "closing": "what the board lists once an incident is resolved, to be true before it is closed",
         "postmortem": "when a postmortem is written and reviewed",
         "goals": "what a team wants to reach over many incidents; kept for reports, which measure against them",
@@ -86,8 +86,8 @@ KEY_DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
     },
     Target: {
         "within": "how long it may take",
-        "calendar": "whose hours count: a calendar, or `team` for that of "
-        "the team that owns the service; every hour without it",
+        "calendar": "whose hours count: a calendar, or `team` for that of the team that owns the service; "
+        "every hour without it",
     },
     Audience: {
         "to": "who informs them; without it, whoever leads communications",
@@ -267,9 +267,9 @@ KIND_DESCRIPTIONS: Mapping[Any, str] = {
     value_parsers.FeedAddress: "a path in the repository that ends in `.ics`, `env:NAME`, or an https address",
     value_parsers.ChannelUrl: "an https address, or `env:NAME`",
     value_parsers.Variable: "`env:NAME`",
-    value_parsers.RoomName: f"a line of text with blanks: "
+    value_parsers.RoomName: "a line of text with blanks: "
     f"{', '.join(f'`{{{{ {word} }}}}`' for word in ROOM_PLACEHOLDERS[:-1])}",
-    value_parsers.RoomLink: f"an https address with blanks: "
+    value_parsers.RoomLink: "an https address with blanks: "
     f"{', '.join(f'`{{{{ {word} }}}}`' for word in ROOM_PLACEHOLDERS)}",
     value_parsers.MetricReading: "a number with its unit, such as `5 s`",
     value_parsers.Score: "a number from 0.0 to 5.0",

@@ -233,8 +233,8 @@ def _load_past_incidents(
                 workflow.print_line(f"{len(found)} past incidents read")
     except DeliveryFailed as failed:
         message = (
-            f"Not all past incidents could be read, so the policy was "
-            f"tried on {len(found)}. {_with_required_permissions(failed)}"
+            f"Not all past incidents could be read, so the policy was tried on {len(found)}. "
+            f"{_with_required_permissions(failed)}"
         )
         workflow.annotate("warning", message, title=_TITLE)
     except _PARSE_ERRORS as problem:

@@ -148,8 +148,8 @@ def finish_delivery(db: Db, delivery: Delivery, state: str, note: str = "") -> N
     `processed`, `ignored` (not relevant) or `dead` (cannot be parsed), which counts an attempt.
     """
     db.execute(
-        "UPDATE delivery SET state = %s, note = %s, attempts = "
-        "attempts + %s::boolean::integer WHERE hook = %s AND guid = %s",
+        "UPDATE delivery SET state = %s, note = %s, attempts = attempts + %s::boolean::integer WHERE hook = %s"
+        " AND guid = %s",
         (state, note[:500], state == "dead", delivery.hook, delivery.guid),
     )
 

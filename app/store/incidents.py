@@ -201,8 +201,8 @@ def sync_alarms(db: Db, incident_key: IncidentKey, alarms: Iterable[Alarm]) -> b
 def list_due_incident_keys(db: Db, now: datetime) -> list[IncidentKey]:
     """List incidents with an alarm due by `now`, the longest overdue first, at most 500."""
     rows = db.execute(
-        "SELECT repo_id, number, min(due) AS due FROM alarm WHERE "
-        "due <= %s GROUP BY repo_id, number ORDER BY min(due) LIMIT 500",
+        "SELECT repo_id, number, min(due) AS due FROM alarm WHERE due <= %s GROUP BY repo_id, number ORDER BY min(due)"
+        " LIMIT 500",
         (now,),
     ).fetchall()
     return [IncidentKey(row["repo_id"], row["number"]) for row in rows]

@@ -302,8 +302,8 @@ def list_due_incident_keys(db: Db, now: datetime) -> list[IncidentKey]:
 def list_states(db: Db) -> list[tuple[IncidentKey, str, str]]:
     """List the state of every effect that is carried out once on GitHub."""
     rows = db.execute(
-        "SELECT repo_id, number, key, state FROM outbox WHERE key NOT "
-        "LIKE 'show/%%' AND channel = '' ORDER BY repo_id, number, key"
+        "SELECT repo_id, number, key, state FROM outbox WHERE key NOT LIKE 'show/%%' AND channel = ''"
+        " ORDER BY repo_id, number, key"
     ).fetchall()
     return [(IncidentKey(row["repo_id"], row["number"]), row["key"], row["state"]) for row in rows]
 

@@ -59,8 +59,8 @@ def clear_uninstall(db: Db, ids: Sequence[int]) -> None:
 def list_due_checks(db: Db, now: datetime) -> list[UninstalledRepository]:
     """List the uninstalled repositories whose check is due, at most 100."""
     rows = db.execute(
-        "SELECT repo_id, installation, name, uninstalled_at FROM "
-        "uninstalled_repository WHERE check_at <= %s ORDER BY check_at LIMIT 100",
+        "SELECT repo_id, installation, name, uninstalled_at FROM uninstalled_repository WHERE check_at <= %s"
+        " ORDER BY check_at LIMIT 100",
         (now,),
     ).fetchall()
     return [

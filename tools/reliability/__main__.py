@@ -170,8 +170,8 @@ def main() -> int:
     if options.run:
         good = succeeded and not (missing and not only)
         print(
-            f"{time.monotonic() - started:.0f} s, "
-            f"{'all good' if good else 'NOT all good'}; see {PAGE.relative_to(ROOT)}"
+            f"{time.monotonic() - started:.0f} s, {'all good' if good else 'NOT all good'}; "
+            f"see {PAGE.relative_to(ROOT)}"
         )
         return int(not good)
     return 0

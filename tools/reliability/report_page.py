@@ -22,10 +22,10 @@ real process is killed.
 | Promise | How it is kept | Checks |
 |---|---|---|
 | A delivery that was answered with 202 is never lost | stored and committed before the answer | A8, B1 to B3, F2, F3 |
-| Nothing is posted twice | [keys, signed markers, and a look before each retry](adr/0004-outbox.md) | B1 to B5, B7, B9 |
+| Nothing is posted twice | [keys, markers, and a look before each retry](adr/0004-outbox.md) | B1 to B5, B7, B9 |
 | A process that was suspended does no harm | [leases with fencing tokens](adr/0004-outbox.md) | B6 |
 | The order of deliveries does not matter | [one replay of the log](adr/0003-github-source-of-truth.md) | B1, E1 |
-| GitHub's limits are kept before they are reached | [one rate limiter an installation](adr/0010-rate-limiter.md) | C3, C4 |
+| GitHub's limits are kept, not met | [one rate limiter an installation](adr/0010-rate-limiter.md) | C3, C4 |
 | People are paged while GitHub is down | [channels independent of GitHub](adr/0011-channels.md) | C1, C2 |
 | Missed deliveries are found | [reconciliation with two lists of GitHub's](adr/0012-reconciliation.md) | E2 to E4 |
 | A flood of notices becomes few comments | a comment limit of our own, far below GitHub's limits | C5 |
@@ -35,10 +35,10 @@ real process is killed.
 each step of the schema is one transaction; [backup](backup.md) | F4, F5, row 14 |
 
 `make test` runs each check at a quick size, `make soak` at its full size. Below is the result of each check's last run;
-`quick` beside a date means that not all of its tests have a larger size, or were run at it. *Embedded* is the PostgreSQL
-18 that comes with Muster; where another one is named, it was a server of the machine's own over TCP, as `DATABASE_URL`
-names one. `make soak ARGS=--server` runs on such a server whatever else runs on the embedded one; that is the last
-table. Every night [a workflow](../.github/workflows/nightly.yml) runs both, and lets B9 live 20,000 times.
+`quick` beside a date means that not all of its tests have a larger size, or were run at it. *Embedded* is the
+PostgreSQL 18 that comes with Muster; where another one is named, it was a server of the machine's own over TCP, as
+`DATABASE_URL` names one. `make soak ARGS=--server` runs on such a server whatever else runs on the embedded one; that
+is the last table. Every night [a workflow](../.github/workflows/nightly.yml) runs both, and lets B9 live 20,000 times.
 """
 """The text before the tables."""
 
@@ -73,8 +73,8 @@ def superseded_results(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     if not first_results:
         return
     yield (
-        "\n## Measured again\n\nWhat the checks that were "
-        "measured again had given at first, in place of what is above.\n\n"
+        "\n## Measured again\n\nWhat the checks that were measured again had given at first, "
+        "in place of what is above.\n\n"
     )
     yield "| Check | Reached | Tests | When |\n|---|---|---|---|\n"
     covered = {check for line in first_results for check in line.get("checks", ())}
@@ -91,8 +91,8 @@ def _server_table(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     if not covered:
         return
     yield (
-        f"\n## On a "
-        f"server\n\n{describe_run(lines, 'This table')}\n| Check | Reached | Tests | When |\n|---|---|---|---|\n"
+        f"\n## On a server\n\n{describe_run(lines, 'This table')}\n| Check | Reached | Tests | When "
+        "|\n|---|---|---|---|\n"
     )
     for check in (check for checks in REQUIREMENTS.values() for check in checks if check in covered):
         yield _table_row(check, *_result_cells(check, lines))

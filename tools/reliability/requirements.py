@@ -21,23 +21,23 @@ REQUIREMENTS: Mapping[str, Mapping[str, str]] = {
         " lost, nothing twice, the same state as in order; 120 s",
         "B2": "likewise with the door killed at 60 %",
         "B3": "a process dies at each of twelve points, the first, second and tenth time it gets there: likewise",
-        "B4": "5 % of the writes arrive 9 s after the connection broke: "
-        "nothing twice; with a lease that is too short, something is",
+        "B4": "5 % of the writes arrive 9 s after the connection broke: nothing twice; with a lease that is too short, "
+        "something is",
         "B5": "350 comments, ours on the last page, and a list that lags 3 s: nothing twice",
         "B6": "a worker stands still in the middle of a write and goes on: what it writes then is refused",
         "B7": "death between branch, file and pull request: one of each",
         "B8": "SIGTERM under load: gone within 30 s, at once by a second one; nothing lost",
-        "B9": "whatever happens, in any order (20,000 examples of 50 "
-        "steps a night); six planted bugs are found in 10 min each",
+        "B9": "whatever happens, in any order (20,000 examples of 50 steps a night); "
+        "six planted bugs are found in 10 min each",
     },
     "Outages, limits, storms": {
-        "C1": "two hours without GitHub, 50 open incidents: 200 messages "
-        "on time by a channel; afterwards one comment each within 60 s",
-        "C2": "30 % of the calls fail for an hour: all done, nothing "
-        "twice, at most 8 tries each, each wait twice the one before",
+        "C1": "two hours without GitHub, 50 open incidents: 200 messages on time by a channel; "
+        "afterwards one comment each within 60 s",
+        "C2": "30 % of the calls fail for an hour: all done, nothing twice, at most 8 tries each, "
+        "each wait twice the one before",
         "C3": "GitHub asks for quiet: none of that installation's calls until then, others go on",
-        "C4": "600 comments wait: 1 a second, 80 a minute, 500 an "
-        "hour, sev1 in the first minute, no limit met, done in 3,700 s",
+        "C4": "600 comments wait: 1 a second, 80 a minute, 500 an hour, sev1 in the first minute, no limit met, "
+        "done in 3,700 s",
         "C5": "bots, flickering labels, floods of reports: 10 comments an hour, 20 calls, 3 pages in 10 min",
         "C6": "tokens, suspension, uninstalling, sinks that fail: renewed once, parked, cancelled, told",
         "C7": "what GitHub will not take ends after three tries at most",

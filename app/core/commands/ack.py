@@ -18,8 +18,8 @@ def ack(incident: Incident, call: Call) -> Answer:
     """
     if incident.status.open and not incident.is_paging:
         raise Refused(
-            f"{incident.id} is already {incident.status}; "
-            f"{incident.commander} has it. To tell the others how it goes: /update."
+            f"{incident.id} is already {incident.status}; {incident.commander} has it. To tell the others how it goes: "
+            "/update."
         )
     if incident.is_paging and incident.status is not Status.TRIGGERED:
         incident = replace(with_commander(incident, call), commander=call.by)

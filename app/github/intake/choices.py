@@ -76,8 +76,8 @@ def severity_doubt(title: str, text: str, policy: Policy) -> str:
         level = int(label[1])
         first = f"sev{level} where levels begin with 1, " if 1 <= level <= 4 else ""
         return (
-            f"{title}: '{make_visible(text)}' is {first}sev{level + 1} where "
-            f"{'they' if first else 'levels'} begin with P0. Please choose one of {names} or Not sure"
+            f"{title}: '{make_visible(text)}' is {first}sev{level + 1} where {'they' if first else 'levels'} begin "
+            f"with P0. Please choose one of {names} or Not sure"
         )
     return f"{title}: '{make_visible(text)}' is not one of {names} or Not sure"
 

@@ -240,8 +240,8 @@ def _policy_fault_paragraph(notice: PolicyFaultNotice) -> Markdown:
         else markdown("")
     )
     return markdown(
-        "The policy file has a fault, so the last good one stays "
-        "in force and every clock keeps running. To mend:\n\n{}{}",
+        "The policy file has a fault, so the last good one stays in force and every clock keeps running. "
+        "To mend:\n\n{}{}",
         shown,
         more,
     )

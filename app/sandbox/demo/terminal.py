@@ -83,8 +83,8 @@ def _deadline_table(incident: Incident, policy: Policy, now: datetime) -> Group:
         time_left = outcome if deadline.met_at or deadline.due <= now else format_timedelta(deadline.due - now)
         table.add_row(f"{deadline.clock} {deadline.about}".strip(), f"{deadline.due:%H:%M} UTC", time_left)
     head = (
-        f"[bold]{incident.severity}[/] · {incident.status} · "
-        f"{incident.commander or 'nobody has it yet'} · now {now:%H:%M} UTC"
+        f"[bold]{incident.severity}[/] · {incident.status} · {incident.commander or 'nobody has it yet'} · now "
+        f"{now:%H:%M} UTC"
     )
     return Group(Text.from_markup(head), table)
 

@@ -118,7 +118,7 @@ class Auth:
         Raises ApiError 401 for credentials that are wrong or expired, and 403 for a suspended installation.
         """
         if not header:
-            return Caller("nobody")
+            return Caller("anonymous")
         scheme, _, credentials = header.partition(" ")
         credentials = credentials.strip()
         if scheme.lower() not in ("bearer", "token") or not credentials:
@@ -167,8 +167,8 @@ class Auth:
         if expires <= now:
             raise ApiError(
                 401,
-                "'Expiration time' claim ('exp') must be a numeric value "
-                "representing the future time at which the assertion expires",
+                "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the "
+                "assertion expires",
             )
         if expires > now + 600:
             raise ApiError(401, "'Expiration time' claim ('exp') is too far in the future")

@@ -197,8 +197,8 @@ class Changes(IssueChanges):
                 where = repository.full_name
                 raise ApiError(
                     422,
-                    f"Reviews may only be requested from collaborators. One or more of the "
-                    f"users or teams you specified is not a collaborator of the {where} repository.",
+                    "Reviews may only be requested from collaborators. "
+                    f"One or more of the users or teams you specified is not a collaborator of the {where} repository.",
                 )
             if account is issue.author:
                 raise ApiError(422, "Review cannot be requested from pull request author.")

@@ -27,8 +27,8 @@ from app.sandbox.github.timeline_page import timeline_items
 from app.sandbox.github.world import Account, Issue, Repository
 
 CSP = (
-    "default-src 'none'; style-src 'self'; img-src 'self' "
-    "data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'none'; frame-ancestors 'none'; "
+    "base-uri 'none'"
 )
 HEX_COLOR = re.compile(r"[0-9a-f]{6}")
 STYLESHEET = resources.files("app.sandbox.github").joinpath("static/style.css")

@@ -264,8 +264,8 @@ def _budget_findings(budgets: Mapping[int, float]) -> Iterable[AuditFinding]:
     )
     yield AuditFinding(
         "budget",
-        f"less than {MIN_BUDGET_FRACTION:.0%} of GitHub's budget "
-        f"is left for {owners}: all but sev1 may wait for its next hour",
+        f"less than {MIN_BUDGET_FRACTION:.0%} of GitHub's budget is left for {owners}: "
+        "all but sev1 may wait for its next hour",
     )
 
 

@@ -44,8 +44,8 @@ def _format_warnings(
         )
     if dead_count:
         warnings.append(
-            f"{dead_count} of our messages could not be delivered "
-            f"here. Whoever runs Muster finds them with: muster outbox list"
+            f"{dead_count} of our messages could not be delivered here. Whoever runs Muster finds them with: "
+            "muster outbox list"
         )
     if alarm_late:
         warnings.append("An alarm of this incident was late. Whoever runs Muster has been told.")

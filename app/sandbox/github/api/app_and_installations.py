@@ -138,8 +138,8 @@ def installation_repositories(call: Call) -> Reply:
     if installation is None:
         raise ApiError(
             403,
-            "You must authenticate with an installation access "
-            "token in order to list repositories for an installation.",
+            "You must authenticate with an installation access token in order to list repositories for an "
+            "installation.",
         )
     covered = [repository for repository in installation.repositories.values() if call.caller.can_see(repository)]
     reply = call.paginate(covered, call.serializer.repository, "repositories")

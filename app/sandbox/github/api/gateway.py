@@ -260,7 +260,7 @@ class Gateway:
             with self.world.lock:
                 return self.auth.authenticate(request.headers.get("Authorization")).name
         except ApiError:
-            return "nobody"
+            return "anonymous"
 
     def _handle(
         self, view: View, permission: str, level: str, path: dict[str, Any], *, too_many: bool = False
@@ -268,7 +268,7 @@ class Gateway:
         # The rate limit endpoint is not metered.
         is_metered = permission != "free"
         with self.world.lock:
-            caller = Caller("nobody")
+            caller = Caller("anonymous")
             try:
                 caller = self.auth.authenticate(request.headers.get("Authorization"))
                 if is_metered:

@@ -44,8 +44,8 @@ def search_issues(call: Call) -> Reply:
                     "resource": "Search",
                     "field": "q",
                     "code": "invalid",
-                    "message": "The listed users and repositories cannot be searched either because "
-                    "the resources do not exist or you do not have permission to view them.",
+                    "message": "The listed users and repositories cannot be searched either because the resources do "
+                    "not exist or you do not have permission to view them.",
                 }
             ],
         )

@@ -321,7 +321,7 @@ class Tracker(Protocol):
         """Assign that user to the issue."""
 
     def pull_of(self, branch: str) -> PullRequest | None:
-        """Return the newest pull request from that branch, in any state."""
+        """Return the first merged pull request from that branch, else the newest in any state."""
 
     def open_pull_request(self, file: NewFile) -> PullRequest:
         """Create branch, file and pull request; each step checks first, so repeating it is harmless."""

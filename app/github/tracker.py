@@ -276,9 +276,14 @@ class GitHubTracker:
         self._call("POST", f"/issues/{number}/assignees", {"assignees": [login]})
 
     def pull_of(self, branch: str) -> PullRequest | None:
-        """Return the newest pull request from that branch, in any state; None if there is none."""
+        """Return the pull request of that branch that counts; None if there is none.
+
+        That is the first one merged, since what was merged stays merged, else the newest one in any state.
+        """
         owner = self.repository.name.partition("/")[0]
         rows = list(self._list_rows("/pulls", {"head": f"{owner}:{branch}", "state": "all"}))
+        if merged := [row for row in rows if row.get("merged_at")]:
+            return pull_from(min(merged, key=lambda row: row["merged_at"]))
         return pull_from(max(rows, key=lambda row: row["number"])) if rows else None
 
     def open_pull_request(self, file: NewFile) -> PullRequest:

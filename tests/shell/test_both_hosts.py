@@ -202,6 +202,43 @@ def list_visible_lines(host: Host) -> list[str]:
     return lines
 
 
+def another_pull_request_after_the_merge(host: Host) -> int:
+    """Let somebody correct the merged postmortem from its own branch; the days of every reminder go by."""
+    from_report_to_merged_postmortem(host)
+    mona, branch = person(host, "mona"), "muster/postmortem-1"
+    mona.pushes(host.shop, "docs/correction.md", "It was 02:10, not 02:12.", branch=branch)
+    again = mona.opens_pull(host.shop, branch, "Correct the postmortem")
+    host.advance_and_settle()
+    host.run_for(hours=3)
+    return again
+
+
+def test_another_pull_request_does_not_reopen_a_merged_postmortem(
+    tonight: Night, elsewhere_in_actions: Actions
+) -> None:
+    for host in (tonight, elsewhere_in_actions):
+        again = another_pull_request_after_the_merge(host)
+        merged = min(issue.number for issue in host.shop.issues.values() if issue.pull is not None)
+        assert again > merged
+        assert "postmortem-due" not in host.labels(1), type(host).__name__
+        assert f"pull request {merged}" in host.board(1), type(host).__name__
+        assert f"pull request {again}" not in host.board(1), type(host).__name__
+    person(elsewhere_in_actions, "hubot").comments(elsewhere_in_actions.shop, 1, "Thank you all.")
+    elsewhere_in_actions.advance_and_settle()
+    elsewhere_in_actions.sweep()
+    assert "postmortem-due" not in elsewhere_in_actions.labels(1)
+
+
+def test_a_rebuild_keeps_a_merged_postmortem_merged(tonight: Night) -> None:
+    another_pull_request_after_the_merge(tonight)
+    before, notices = tonight.incident(1), tonight.notices(1)
+    tonight.lose_and_rebuild_database()
+    tonight.run_for(minutes=5)
+    assert tonight.incident(1).postmortem == before.postmortem
+    assert "postmortem-due" not in tonight.labels(1)
+    assert tonight.notices(1) == notices
+
+
 def test_a_schedule_that_comes_two_hours_late_says_everything_at_once(
     tonight: Night, elsewhere_in_actions: Actions
 ) -> None:

@@ -252,6 +252,15 @@ def test_open_time_backwards_is_none() -> None:
 
 # Properties of every calendar.
 
+MIN_OPEN_MINUTES_A_WEEK = 20
+"""The policy reader refuses targets that take ten years; the longest below takes less than that of these hours."""
+
+
+def is_open_often_enough(calendar: Calendar) -> bool:
+    opens, closes = (at.hour * 60 + at.minute for at in (calendar.opens, calendar.closes))
+    return ((closes - opens) % 1440 or 1440) * len(calendar.days) >= MIN_OPEN_MINUTES_A_WEEK
+
+
 calendars = st.builds(
     Calendar,
     zone=st.sampled_from(ZONES),
@@ -261,7 +270,7 @@ calendars = st.builds(
     country=st.sampled_from(("", "", "DE", "US", "AU", "IN", "BR")),
     holidays=st.frozensets(st.dates(date(2026, 1, 1), date(2027, 1, 31)), max_size=8),
     workdays=st.frozensets(st.dates(date(2026, 1, 1), date(2027, 1, 31)), max_size=3),
-)
+).filter(is_open_often_enough)
 around_switches = st.sampled_from(
     [
         utc(text)

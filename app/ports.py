@@ -4,11 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any, Literal, Protocol
 
 from app.core.events import Role
 from app.rate_limit import Budget, Priority
+
+
+class Outlook(Enum):
+    """What a refusal of GitHub means for the request that was refused."""
+
+    FINAL = "final"
+    """GitHub refuses what we sent, and will refuse it again: a person or a new release has to change it."""
+    TRANSIENT = "transient"
+    """The same request may be accepted in a moment; it is tried again for the refusal's `retry_period`."""
+    UNTIL_CHANGED = "until changed"
+    """A setting of the repository forbids it; once a person has changed that, the same request is accepted."""
+    LOCKED = "locked"
+    """The conversation is locked: comments wait for the unlock, everything else goes on."""
+    PARKS = "parks"
+    """The whole installation is refused: its work waits, and resumes by itself."""
+    UNKNOWN = "unknown"
+    """GitHub did not answer the question, so nothing follows from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A refusal of GitHub, as the table in `app.github.refusals` reads it.
+
+    `retry_period` is how long the request is tried again, `max_wait` the longest wait in between.  `reason` is in
+    GitHub's own words, `advice` a sentence that says what would help; empty: there is nothing that a person can do.
+    """
+
+    outlook: Outlook
+    reason: str = ""
+    advice: str = ""
+    retry_period: timedelta = timedelta()
+    max_wait: timedelta = timedelta(minutes=1)
+
+    @property
+    def sentence(self) -> str:
+        """What GitHub refused and what would help, for people."""
+        return f"GitHub says “{self.reason}”. {self.advice}".rstrip()
 
 
 class DeliveryFailed(Exception):
@@ -17,30 +55,45 @@ class DeliveryFailed(Exception):
     `retry_after` is in seconds, 0 where no wait was asked for; None means never: a person has to look.
 
     `outcome_unknown`: it may have been accepted all the same, so check before sending again.  `may_still_arrive`: there
-    was no response, so it may even be accepted later, after a check has not found it.
+    was no response, so it may even be accepted later, after a check has not found it.  `refusal`: GitHub answered and
+    refused; None: there was no answer, or it did not come from GitHub.
     """
 
     def __init__(
-        self, message: str, *, retry_after: float | None, outcome_unknown: bool = False, may_still_arrive: bool = False
+        self,
+        message: str,
+        *,
+        retry_after: float | None,
+        outcome_unknown: bool = False,
+        may_still_arrive: bool = False,
+        refusal: Refusal | None = None,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.outcome_unknown = outcome_unknown
         self.may_still_arrive = may_still_arrive
+        self.refusal = refusal
 
 
 class NotFound(DeliveryFailed):
-    """The resource does not exist (any more): deleted, transferred, or not accessible to us."""
+    """The resource was not found: deleted, transferred, not accessible to us, or not visible for a moment.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, retry_after=None)
+    `proof` is GitHub's own word that the issue is gone, `deleted` or `transferred`; empty: it did not say so, and
+    absence alone proves nothing.
+    """
+
+    def __init__(
+        self, message: str, *, proof: str = "", retry_after: float | None = None, refusal: Refusal | None = None
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, refusal=refusal)
+        self.proof = proof
 
 
 class Deferred(DeliveryFailed):
     """Rate-limited or paused: nothing was sent, and it does not count as an attempt; retry after `retry_after`."""
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
-        super().__init__(message, retry_after=retry_after)
+    def __init__(self, message: str, *, retry_after: float, refusal: Refusal | None = None) -> None:
+        super().__init__(message, retry_after=retry_after, refusal=refusal)
 
 
 class ConnectionFailed(DeliveryFailed):
@@ -188,11 +241,22 @@ class LabelState:
     at: datetime
 
 
+def postmortem_branches(number: int) -> tuple[str, ...]:
+    """Return the branches that the postmortem of that issue may be on, the preferred one first.
+
+    A repository with a branch `muster` cannot have one below it.
+    """
+    return f"muster/postmortem-{number}", f"muster-postmortem-{number}"
+
+
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file to be proposed in a pull request of its own."""
+    """A file to be proposed in a pull request of its own.
 
-    branch: str
+    `branches` are the names that its branch may have, the preferred one first: another branch may be in the way.
+    """
+
+    branches: tuple[str, ...]
     path: str
     text: str
     message: str
@@ -320,8 +384,8 @@ class Tracker(Protocol):
     def assign(self, number: int, login: str) -> None:
         """Assign that user to the issue."""
 
-    def pull_of(self, branch: str) -> PullRequest | None:
-        """Return the first merged pull request from that branch, else the newest in any state."""
+    def pull_of(self, branches: tuple[str, ...]) -> PullRequest | None:
+        """Return the first merged pull request from one of those branches, else the newest in any state."""
 
     def open_pull_request(self, file: NewFile) -> PullRequest:
         """Create branch, file and pull request; each step checks first, so repeating it is harmless."""

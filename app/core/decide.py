@@ -26,7 +26,17 @@ from app.core.commands.resolve import resolve
 from app.core.commands.severity import change_severity
 from app.core.commands.status import status as set_status
 from app.core.effective_policy import active_regulations, affected_services, policy_for
-from app.core.effects import Effect, OpenPostmortem, React, Reply, SetLabels, SeverityQuestion, ShowBoard
+from app.core.effects import (
+    Effect,
+    OpenPostmortem,
+    React,
+    RefusalNotice,
+    Reply,
+    RetryRefused,
+    SetLabels,
+    SeverityQuestion,
+    ShowBoard,
+)
 from app.core.errors import Refused
 from app.core.escalation import (
     announce,
@@ -35,12 +45,15 @@ from app.core.escalation import (
     notify_raised,
     resolve_recipients,
     restart_paging_if_changed,
+    role_holders,
 )
 from app.core.events import (
     RESPONDER,
     AlarmFired,
     Closed,
     Commented,
+    ConversationLocked,
+    ConversationUnlocked,
     Edited,
     Event,
     IssueAvailable,
@@ -50,7 +63,9 @@ from app.core.events import (
     PostmortemDropped,
     PostmortemMerged,
     PostmortemOpened,
+    PostmortemRefused,
     Reopened,
+    Role,
     Unlabeled,
 )
 from app.core.incident import GradingInput, Incident, PostmortemPull, replace
@@ -239,7 +254,16 @@ def _run_command(incident: Incident, name: str, call: Call) -> Answer:
 
 
 def _refuse_commands(incident: Incident, event: Commented, now: datetime) -> Answer:
-    """Answer a person without the rights once per incident, however often they try."""
+    """Answer a person without the rights once per incident, however often they try.
+
+    Where GitHub did not answer the question about the rights, say so: nothing is known about them.
+    """
+    if event.role is Role.UNKNOWN:
+        text = (
+            "I could not ask GitHub whether you may command this incident, so nothing was done. "
+            "Please write the command again in some minutes."
+        )
+        return incident, (Reply(key=f"reply/{event.key}", to=event.by, text=text),)
     already_refused = any(known.login == event.by and known.role < RESPONDER for known in incident.role_history)
     incident = incident.with_role(now, event)
     if already_refused:
@@ -260,7 +284,8 @@ def _on_labeled(incident: Incident, event: Labeled, policy: Policy, now: datetim
     command = _command_for_label(incident, event.label, policy) if restored or confirms else None
     if command is None:
         return incident, restored
-    incident = incident.with_role(now, event)
+    if event.role is not Role.UNKNOWN:
+        incident = incident.with_role(now, event)
     if event.role < RESPONDER:
         return incident, restored
     try:
@@ -333,7 +358,8 @@ def _on_issue_unavailable(incident: Incident, event: IssueUnavailable, policy: P
 
 def _on_issue_available(incident: Incident, event: IssueAvailable, policy: Policy, now: datetime) -> Answer:
     if not incident.unavailable:
-        return incident, ()
+        # Logs of earlier releases hold this event for an unlocked conversation, too.
+        return replace(incident, conversation_locked=False) if incident.conversation_locked else incident, ()
     incident = replace(
         incident,
         unavailable="",
@@ -345,15 +371,52 @@ def _on_issue_available(incident: Incident, event: IssueAvailable, policy: Polic
     )
 
 
+def _on_conversation_locked(incident: Incident, event: ConversationLocked, policy: Policy, now: datetime) -> Answer:
+    """Record that comments have to wait; clocks, labels, assignments and channels go on."""
+    if incident.conversation_locked:
+        return incident, ()
+    return replace(incident, conversation_locked=True).with_entry(
+        now, event, EntryKind.AVAILABILITY, "locked the conversation"
+    ), ()
+
+
+def _on_conversation_unlocked(incident: Incident, event: ConversationUnlocked, policy: Policy, now: datetime) -> Answer:
+    if not incident.conversation_locked:
+        return incident, ()
+    return replace(incident, conversation_locked=False).with_entry(
+        now, event, EntryKind.AVAILABILITY, "unlocked the conversation"
+    ), (RetryRefused(key=f"retry/{event.key}"),)
+
+
 def _on_postmortem_opened(incident: Incident, event: PostmortemOpened, policy: Policy, now: datetime) -> Answer:
     """Record the pull request.  A postmortem that was merged stays merged, whatever is proposed later."""
     pull = PostmortemPull(event.pull, event.url)
     if incident.postmortem == pull or is_merged(incident):
         return incident, ()
     wanted_at = incident.postmortem_wanted_at if incident.postmortem_wanted else now
-    return replace(incident, postmortem=pull, postmortem_wanted=True, postmortem_wanted_at=wanted_at).with_entry(
-        now, event, EntryKind.POSTMORTEM, "opened the postmortem"
-    ), ()
+    return replace(
+        incident, postmortem=pull, postmortem_wanted=True, postmortem_wanted_at=wanted_at, postmortem_refusal=""
+    ).with_entry(now, event, EntryKind.POSTMORTEM, "opened the postmortem"), ()
+
+
+def _on_postmortem_refused(incident: Incident, event: PostmortemRefused, policy: Policy, now: datetime) -> Answer:
+    """Record why GitHub refuses the pull request, and tell it once to those who can change it."""
+    refusal = f"GitHub says “{event.reason}”. {event.advice}".rstrip()
+    if incident.postmortem is not None or incident.postmortem_refusal == refusal:
+        return incident, ()
+    recipients = role_holders(incident, policy, policy.postmortem.reviewers, now)
+    notice = RefusalNotice(
+        key="refused/postmortem",
+        to=recipients.people,
+        unstaffed=recipients.unstaffed,
+        at=now,
+        what="the postmortem pull request",
+        reason=event.reason,
+        advice=event.advice,
+    )
+    return replace(incident, postmortem_refusal=refusal).with_entry(
+        now, event, EntryKind.POSTMORTEM, "could not open the postmortem", event.reason
+    ), (notice,)
 
 
 def _on_postmortem_ended(
@@ -386,7 +449,10 @@ _HANDLERS: dict[type[Event], Callable[[Incident, Any, Policy, datetime], Answer]
     Reopened: _on_reopened,
     IssueUnavailable: _on_issue_unavailable,
     IssueAvailable: _on_issue_available,
+    ConversationLocked: _on_conversation_locked,
+    ConversationUnlocked: _on_conversation_unlocked,
     PostmortemOpened: _on_postmortem_opened,
+    PostmortemRefused: _on_postmortem_refused,
     PostmortemMerged: _on_postmortem_ended,
     PostmortemDropped: _on_postmortem_ended,
     AlarmFired: _on_alarm_fired,

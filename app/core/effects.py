@@ -108,6 +108,18 @@ class ChannelFailure(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalNotice(Notice):
+    """Report that GitHub refuses a part of our work until a person changes something.
+
+    `what` names the work, `reason` are GitHub's words, `advice` says what would help.
+    """
+
+    what: str
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply(Effect):
     """Reply to one person below their comment."""
 
@@ -139,6 +151,11 @@ class Assign(Effect):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenPostmortem(Effect):
     """Open the postmortem pull request, once per incident, whatever happens in between."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRefused(Effect):
+    """Try at once what GitHub has refused on this incident, instead of waiting for the next attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The events that can happen to an incident, named in the past tense.
 
-An event says what happened and who did it; the time travels beside it, as `now`.  All events but `AlarmFired` can be
-read back from GitHub, so a log of `(when, event)` is the full history of an incident.
+An event says what happened and who did it; the time travels beside it, as `now`.  All events but `AlarmFired`
+and `PostmortemRefused` can be read back from GitHub, so a log of `(when, event)` is the full history of an incident.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from app.core.slash_command import SlashCommand
 
 
 class Role(IntEnum):
-    """The permission of a person in the repository, as GitHub's permission endpoint reports it."""
+    """The permission of a person in the repository, as GitHub's permission endpoint reports it.
 
+    UNKNOWN: GitHub was asked and did not answer, so nothing follows from it, neither rights nor their absence.
+    """
+
+    UNKNOWN = -1
     NONE = 0
     READ = 1
     TRIAGE = 2
@@ -115,14 +119,24 @@ class Reopened(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueUnavailable(Event):
-    """The issue became unavailable; `reason` is `deleted`, `transferred` or `locked`."""
+    """The issue became unavailable; `reason` is `deleted`, `transferred`, or `gone`: not found for a long time."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueAvailable(Event):
-    """The issue became available again: a locked issue was unlocked."""
+    """The issue was seen again after it had been unavailable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationLocked(Event):
+    """The conversation on the issue was locked: comments are limited, and nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationUnlocked(Event):
+    """The conversation on the issue was unlocked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +144,17 @@ class PostmortemOpened(Event):
     """The postmortem pull request was opened."""
 
     pull: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostmortemRefused(Event):
+    """GitHub refused to open the postmortem pull request; `reason` are its words, `advice` says what would help.
+
+    GitHub keeps no record of it: after a rebuild the pull request is tried again, and refused again.
+    """
+
+    reason: str
+    advice: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,8 +118,10 @@ class Incident:
     `pauses` are the times that a reopened incident spent resolved, which its resolution target does not count.
     `fired_alarms` are the keys of the alarms that have fired: the warnings, breaches and escalations so far.
     `initial_labels` are the severity labels the issue was opened with; `labels` are our own labels it should carry.
-    `unavailable` says why the issue cannot be used (`deleted`, `transferred` or `locked`): while it is not empty no
-    alarm fires and nothing is posted.  `returned_at` is when the issue last became available again.
+    `unavailable` says why the issue cannot be used (`deleted`, `transferred` or `gone`): while it is not empty no alarm
+    fires and nothing is posted.  `returned_at` is when the issue last became available again.
+    `conversation_locked`: our comments wait for the unlock, and everything else goes on.
+    `postmortem_refusal` says why GitHub refuses the postmortem pull request; empty: it does not.
     `postmortem_wanted_at` is when the postmortem was asked for; None although it is wanted: an older release stored it.
     """
 
@@ -155,6 +157,8 @@ class Incident:
     postmortem: PostmortemPull | None = None
     unavailable: str = ""
     returned_at: datetime | None = None
+    conversation_locked: bool = False
+    postmortem_refusal: str = ""
     timeline: tuple[Entry, ...] = ()
     grading_inputs: tuple[GradingInput, ...] = ()
     role_history: tuple[RoleObservation, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.core.clocks import still_due
-from app.core.effects import Escalate, Notice, Page, PolicyFaultNotice, Remind
+from app.core.effects import Escalate, Notice, Page, PolicyFaultNotice, RefusalNotice, Remind
 from app.core.incident import Incident
 
 _MAX_BUNDLED_NOTICES = 400
@@ -27,6 +27,8 @@ def still_relevant(effect: Notice, incident: Incident, current_fault_keys: froze
 
     `current_fault_keys` are the keys of the notices about the faults in the current policy file.
     """
+    if isinstance(effect, RefusalNotice):
+        return bool(incident.postmortem_refusal)
     if isinstance(effect, PolicyFaultNotice):
         return effect.key in current_fault_keys
     if effect.at < max(incident.escalation_started_at, incident.returned_at or incident.escalation_started_at):

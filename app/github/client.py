@@ -17,21 +17,22 @@ from prometheus_client import Counter
 
 from app.github.auth import AppKey, InstallationTokens, PlainToken
 from app.github.circuit_breaker import CircuitBreaker
-from app.ports import ConnectionFailed, Deferred, DeliveryFailed, NotFound, RateLimiter
+from app.github.refusals import CallKind, is_deletion, kind_of, read_refusal
+from app.ports import ConnectionFailed, Deferred, DeliveryFailed, NotFound, Outlook, RateLimiter, Refusal
 from app.rate_limit import APP, READ_METHODS, Budget, MemoryRateLimiter, Priority, WaitSlots
 
 CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "status"])
 
 _TIMEOUT_SECONDS = 15.0
 """Timeout of one request in seconds: half the lease of an outbox item."""
-_SUSPENSION_RETRY_SECONDS = 900.0
-"""Seconds until a suspended installation is tried again."""
 _MAX_WAIT_SECONDS = 3.0
 """Longest wait in place for the rate limiter, in seconds; beyond that the outbox item is deferred."""
 _GATEWAY_TIMEOUT_STATUS = 504
 """Status of a gateway timeout: the server behind the gateway may still carry out the request."""
 _NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors before a connection existed, so that the request cannot have arrived."""
+_MAX_ERROR_DETAILS = 3
+"""How many field errors of an invalid request are kept in the error's text."""
 MAX_PAGES = 50
 """Maximum number of pages read from one list, 100 rows each."""
 
@@ -86,6 +87,7 @@ class Client:
         self._rate_limiter: RateLimiter = rate_limiter or MemoryRateLimiter()
         self._sleep = sleep
         self._wait_slots = WaitSlots()
+        self._refusals: dict[int, Refusal] = {}
         self.priority = Priority()
 
     def close(self) -> None:
@@ -120,7 +122,8 @@ class Client:
     ) -> ApiResponse:
         """Send one request as the installation.
 
-        A token that GitHub refuses is renewed once.  Raises Deferred while GitHub limits or suspends the installation.
+        A token that GitHub refuses is renewed once.  Raises Deferred while GitHub limits or refuses the whole
+        installation.
         """
         self._wait_for_rate_limit(installation, method, path)
         try:
@@ -132,9 +135,11 @@ class Client:
                 token = self._tokens.token_for(installation, self._clock())
                 self._wait_for_rate_limit(installation, method, path)
                 return self._send(installation, token, method, path, json, params, etag)
-        except _InstallationSuspended as suspended:
-            wait = self._rate_limiter.record_limit(installation, _SUSPENSION_RETRY_SECONDS, self._clock())
-            raise Deferred(str(suspended), retry_after=wait) from None
+        except _InstallationRefused as refused:
+            wait = self._rate_limiter.record_limit(installation, refused.retry_after, self._clock())
+            if refused.refusal is not None:
+                self._refusals[installation] = refused.refusal
+            raise Deferred(str(refused), retry_after=wait, refusal=refused.refusal) from None
 
     def list_rows(
         self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""
@@ -175,7 +180,11 @@ class Client:
             waited = 0.0
             while wait:
                 if not has_slot or waited + wait > _MAX_WAIT_SECONDS:
-                    raise Deferred(f"{method} {path}: its turn comes in {wait:.1f} s at the earliest", retry_after=wait)
+                    raise Deferred(
+                        f"{method} {path}: its turn comes in {wait:.1f} s at the earliest",
+                        retry_after=wait,
+                        refusal=self._refusals.get(installation),
+                    )
                 self._sleep(wait)
                 waited += wait
                 wait = self._acquire(installation, method)
@@ -221,6 +230,7 @@ class Client:
             if budget is not None or method not in READ_METHODS:
                 self._rate_limiter.record_response(installation, method, budget, self._clock())
         CALLS.labels(method, response.status_code).inc()
+        self._refusals.pop(installation, None)
         if response.status_code in (301, 302, 307, 308):
             raise Moved(f"{method} {path}: GitHub answered {response.status_code}, it has moved")
         return ApiResponse(response.status_code, _json_body(method, path, response), dict(response.headers))
@@ -244,8 +254,8 @@ class _RateLimited(DeliveryFailed):
     """A rate limit was hit, and the installation has to pause; `retry_after` None: GitHub did not say how long."""
 
 
-class _InstallationSuspended(DeliveryFailed):
-    """The installation is suspended."""
+class _InstallationRefused(DeliveryFailed):
+    """GitHub refuses the whole installation, such as while it is suspended; ask again after `retry_after`."""
 
 
 def _no_response_error(method: str, path: str, failed: Exception, *, timed_out: bool) -> DeliveryFailed:
@@ -273,16 +283,14 @@ def _json_body(method: str, path: str, response: Any) -> Any:
 
 
 def _error_from(method: str, path: str, response: Any, now: datetime) -> DeliveryFailed:
-    status = response.status_code
-    text = f"{method} {path}: GitHub answered {status}: {_error_message(response)}"
+    """Return the error for an answer that refuses the call, as the table of refusals reads it."""
+    status, message, details = response.status_code, _error_message(response), _error_details(response)
+    words = f"{message} ({'; '.join(details)})" if details else message
+    text = f"{method} {path}: GitHub answered {status}: {words}"
     if status == 401:
         return _Unauthorized(text, retry_after=60)
     if status in (403, 429) and (_retry_after_seconds(response, now) is not None or _is_rate_limit_response(response)):
         return _RateLimited(text, retry_after=_retry_after_seconds(response, now))
-    if status == 403 and "suspended" in text:
-        return _InstallationSuspended(text, retry_after=_SUSPENSION_RETRY_SECONDS)
-    if status in (404, 410):
-        return NotFound(text)
     if status >= 500:
         is_write = method not in READ_METHODS
         return DeliveryFailed(
@@ -291,7 +299,16 @@ def _error_from(method: str, path: str, response: Any, now: datetime) -> Deliver
             outcome_unknown=is_write,
             may_still_arrive=is_write and status == _GATEWAY_TIMEOUT_STATUS,
         )
-    return DeliveryFailed(text, retry_after=None)
+    kind = kind_of(method, path)
+    refusal = read_refusal(kind, status, message, details)
+    if refusal.outlook is Outlook.PARKS:
+        return _InstallationRefused(text, retry_after=refusal.max_wait.total_seconds(), refusal=refusal)
+    is_final = refusal.outlook is Outlook.FINAL
+    if status in (404, 410) and (is_final or kind is not CallKind.PERMISSION):
+        proof = "deleted" if kind is CallKind.ISSUE and is_deletion(status, message) else ""
+        is_read = method in READ_METHODS
+        return NotFound(text, proof=proof, retry_after=None if is_read or is_final else 0, refusal=refusal)
+    return DeliveryFailed(text, retry_after=None if is_final else 0, refusal=refusal)
 
 
 def _retry_after_seconds(response: Any, now: datetime) -> float | None:
@@ -305,7 +322,9 @@ def _retry_after_seconds(response: Any, now: datetime) -> float | None:
 
 
 def _is_rate_limit_response(response: Any) -> bool:
-    return response.status_code == 429 or "secondary rate limit" in _error_message(response).lower()
+    """Return True if the words say so; "abuse detection mechanism" is the former name of a secondary limit."""
+    words = _error_message(response).lower()
+    return response.status_code == 429 or "secondary rate limit" in words or "abuse detection mechanism" in words
 
 
 def _budget_from(headers: Mapping[str, str]) -> Budget | None:
@@ -329,3 +348,19 @@ def _error_message(response: Any) -> str:
     except ValueError:
         return ""
     return str(body.get("message", ""))[:200] if isinstance(body, dict) else ""
+
+
+def _error_details(response: Any) -> tuple[str, ...]:
+    """Return the field errors of an invalid request, each as the words of its code, field and message."""
+    try:
+        errors = response.json().get("errors")
+    except (AttributeError, ValueError):
+        return ()
+    if not isinstance(errors, list):
+        return ()
+    return tuple(
+        " ".join(str(error[part]) for part in ("field", "code", "message") if error.get(part))[:200]
+        if isinstance(error, dict)
+        else str(error)[:200]
+        for error in errors[:_MAX_ERROR_DETAILS]
+    )

@@ -16,9 +16,10 @@ from typing import Any
 from app.core.events import (
     Closed,
     Commented,
+    ConversationLocked,
+    ConversationUnlocked,
     Edited,
     Event,
-    IssueAvailable,
     IssueUnavailable,
     Labeled,
     Opened,
@@ -46,7 +47,7 @@ _COMMIT_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _POSTMORTEM_ACTIONS = ("opened", "reopened", "closed")
 _PROPOSAL_ACTIONS = ("opened", "synchronize", "reopened", "ready_for_review")
 _DEFAULT_POLICY = Policy()
-_POSTMORTEM_BRANCH = re.compile(r"muster/postmortem-([0-9]{1,9})")
+_POSTMORTEM_BRANCH = re.compile(r"muster[/-]postmortem-([0-9]{1,9})")
 
 Json = Mapping[str, Any]
 
@@ -376,10 +377,12 @@ def _state_event(action: str, by: str, changed: datetime, closed: datetime) -> T
         return TimedEvent(closed, Closed(by=by, key=event_key("closed", closed)))
     if action == "reopened":
         return TimedEvent(changed, Reopened(by=by, key=event_key("reopened", changed)))
-    if action in ("deleted", "transferred", "locked"):
+    if action in ("deleted", "transferred"):
         return TimedEvent(changed, IssueUnavailable(by=by, key=event_key(f"left/{action}", changed), reason=action))
+    if action == "locked":
+        return TimedEvent(changed, ConversationLocked(by=by, key=event_key("left/locked", changed)))
     if action == "unlocked":
-        return TimedEvent(changed, IssueAvailable(by=by, key=event_key("returned", changed)))
+        return TimedEvent(changed, ConversationUnlocked(by=by, key=event_key("returned", changed)))
     return None
 
 

@@ -13,7 +13,7 @@ from app.core.policy import Labels, Policy
 from app.core.replay import replay
 from app.github.inbound import TimedEvent, Unreadable, needs_role, title_of
 from app.github.timeline import read_postmortem_events, read_timeline
-from app.ports import DeliveryFailed, PullRequest, Tracker
+from app.ports import DeliveryFailed, PullRequest, Tracker, postmortem_branches
 
 if TYPE_CHECKING:
     from app.core.backtest import PastIncident
@@ -76,7 +76,7 @@ def _replay_log(log: Sequence[TimedEvent], policy: Policy, now: datetime) -> Inc
 
 def _load_postmortem(tracker: Tracker, number: int) -> tuple[PullRequest | None, list[TimedEvent]]:
     """Load the pull request with the issue's postmortem, and its events."""
-    pull = tracker.pull_of(f"muster/postmortem-{number}")
+    pull = tracker.pull_of(postmortem_branches(number))
     return pull, [] if pull is None else list(read_postmortem_events(pull, tracker.timeline(pull.number)))
 
 

@@ -18,7 +18,7 @@ _FAIL_FAST_PERIOD = timedelta(seconds=30)
 class Permissions:
     """Roles of users in repositories.
 
-    A user has no role if GitHub refuses to give the permission.
+    Where GitHub refuses to give the permission, nothing is known: that is neither a right nor its absence.
     """
 
     def __init__(self) -> None:
@@ -42,12 +42,10 @@ class Permissions:
             )
         try:
             role = tracker.permission(login)
-        except DeliveryFailed as failed:
-            if failed.retry_after is not None:
-                with self._lock:
-                    self._failed_at[repo_id] = now
-                raise
-            role = Role.NONE
+        except DeliveryFailed:
+            with self._lock:
+                self._failed_at[repo_id] = now
+            raise
         with self._lock:
             self._failed_at.pop(repo_id, None)
             if len(self._roles) >= _MAX_CACHE_ENTRIES:

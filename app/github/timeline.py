@@ -8,9 +8,10 @@ from typing import Any
 
 from app.core.events import (
     Closed,
+    ConversationLocked,
+    ConversationUnlocked,
     Edited,
     Event,
-    IssueAvailable,
     IssueUnavailable,
     Labeled,
     PostmortemDropped,
@@ -196,6 +197,7 @@ def _event_of_kind(kind: str, row: Json, by: str, at: datetime) -> Event:
         "unlabeled": Unlabeled(by=by, key=event_key(f"unlabeled/{label}", at), label=label),
         "closed": Closed(by=by, key=event_key("closed", at)),
         "reopened": Reopened(by=by, key=event_key("reopened", at)),
-        "unlocked": IssueAvailable(by=by, key=event_key("returned", at)),
+        "locked": ConversationLocked(by=by, key=event_key("left/locked", at)),
+        "unlocked": ConversationUnlocked(by=by, key=event_key("returned", at)),
     }
     return events.get(kind) or IssueUnavailable(by=by, key=event_key(f"left/{kind}", at), reason=kind)

@@ -39,6 +39,8 @@ _MAX_POLICY_BYTES = 64 * 1024
 _MAX_FEED_BYTES = 1024 * 1024
 _MAX_ANNOTATIONS_PER_REQUEST = 50
 """Maximum number of annotations that GitHub accepts in one request."""
+_REFERENCE_CONFLICT = "reference update failed"
+"""GitHub's words where another branch is in the way of a new one."""
 _LOCK_REACTION = "eyes"
 """The reaction on an issue that serves as its lock."""
 _MAX_SUMMARY_CHARS = 65_535
@@ -159,8 +161,8 @@ class GitHubTracker:
         try:
             return self._fetch_policy(_organisation_repository, etag)
         except DeliveryFailed as failed:
-            if failed.retry_after is not None:
-                raise
+            if failed.refusal is None or etag:
+                raise  # it was read before, so a refusal may pass
             return PolicyFile(None, "")
 
     def feed(self, path: str, etag: str, *, organisation: bool) -> CalendarFile:
@@ -275,13 +277,17 @@ class GitHubTracker:
         """Assign a user to an issue."""
         self._call("POST", f"/issues/{number}/assignees", {"assignees": [login]})
 
-    def pull_of(self, branch: str) -> PullRequest | None:
-        """Return the pull request of that branch that counts; None if there is none.
+    def pull_of(self, branches: tuple[str, ...]) -> PullRequest | None:
+        """Return the pull request of those branches that counts; None if there is none.
 
         That is the first one merged, since what was merged stays merged, else the newest one in any state.
         """
         owner = self.repository.name.partition("/")[0]
-        rows = list(self._list_rows("/pulls", {"head": f"{owner}:{branch}", "state": "all"}))
+        rows = [
+            row
+            for branch in branches
+            for row in self._list_rows("/pulls", {"head": f"{owner}:{branch}", "state": "all"})
+        ]
         if merged := [row for row in rows if row.get("merged_at")]:
             return pull_from(min(merged, key=lambda row: row["merged_at"]))
         return pull_from(max(rows, key=lambda row: row["number"])) if rows else None
@@ -293,9 +299,9 @@ class GitHubTracker:
         """
         base = self.repository.default_branch
         head = self._call("GET", f"/git/ref/heads/{quote(base, safe='/')}")["object"]["sha"]
-        self._create_branch(file.branch, head)
-        self._write_file(file)
-        return self._create_pull_request(file, base)
+        branch = self._create_branch(file.branches, head)
+        self._write_file(file, branch)
+        return self._create_pull_request(file, branch, base)
 
     def ask_review(self, pull: int, reviewers: tuple[str, ...]) -> None:
         """Request reviews, skipping users who cannot review.
@@ -310,40 +316,46 @@ class GitHubTracker:
         except Deferred:
             raise
         except DeliveryFailed as failed:
-            if failed.retry_after is not None or len(reviewers) == 1:
+            if failed.refusal is None or len(reviewers) == 1:
                 return
             for reviewer in reviewers:
                 self.ask_review(pull, (reviewer,))
 
-    def _create_branch(self, branch: str, sha: str) -> None:
+    def _create_branch(self, branches: tuple[str, ...], sha: str) -> str:
+        """Create the first of the branches that can be, unless it exists, and return its name.
+
+        A branch cannot lie below another one: `muster/x` cannot be created while there is a branch `muster`.
+        """
+        branch, *others = branches
         try:
             self._call("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": sha})
         except DeliveryFailed as failed:
+            if others and _REFERENCE_CONFLICT in str(failed).lower():
+                return self._create_branch(tuple(others), sha)
             if "already exists" not in str(failed):
                 raise
+        return branch
 
-    def _write_file(self, file: NewFile) -> None:
+    def _write_file(self, file: NewFile, branch: str) -> None:
         content = base64.b64encode(file.text.encode()).decode()
         try:
             self._call(
                 "PUT",
                 f"/contents/{quote(file.path)}",
-                {"message": file.message, "content": content, "branch": file.branch},
+                {"message": file.message, "content": content, "branch": branch},
             )
         except DeliveryFailed as failed:
             # Without a sha GitHub refuses to overwrite a file: an earlier attempt has written it already.
             if "sha" not in str(failed):
                 raise
 
-    def _create_pull_request(self, file: NewFile, base: str) -> PullRequest:
+    def _create_pull_request(self, file: NewFile, branch: str, base: str) -> PullRequest:
         try:
             return pull_from(
-                self._call(
-                    "POST", "/pulls", {"title": file.title, "body": file.body, "head": file.branch, "base": base}
-                )
+                self._call("POST", "/pulls", {"title": file.title, "body": file.body, "head": branch, "base": base})
             )
         except DeliveryFailed as failed:
-            existing = self.pull_of(file.branch) if failed.retry_after is None else None
+            existing = self.pull_of(file.branches) if failed.refusal is not None else None
             if existing is None:
                 raise
             return existing
@@ -395,9 +407,10 @@ class GitHubTracker:
     def _find_renamed(self) -> Repository:
         """Return the repository under its present name.  Raises NotFound if it is not the repository that moved."""
         rows = self.client.list_rows(self.repository.installation, "/installation/repositories", key="repositories")
-        name = next((str(row["full_name"]) for row in rows if row["id"] == self.repository.id), self.repository.name)
-        if name == self.repository.name:
-            raise NotFound(f"{name}: what was asked for has moved to another repository")
+        name = next((str(row["full_name"]) for row in rows if row["id"] == self.repository.id), "")
+        if name in ("", self.repository.name):
+            proof = "transferred" if name else ""  # the repository is where it was, so its issue has moved
+            raise NotFound(f"{self.repository.name}: what was asked for has moved to another repository", proof=proof)
         return replace(self.repository, name=name)
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
+from importlib.metadata import version
 
 import structlog
 
@@ -29,6 +31,7 @@ from app.ports import DeliveryFailed, PolicyFile, Repository, Tracker
 from app.store import policies
 from app.store.database import Database, Db
 from app.store.policies import PolicyScope, StoredPolicy
+from app.text import make_visible
 
 _REFRESH_INTERVAL = timedelta(hours=2)
 """Interval between two reads of a file, in case the delivery of a push was lost."""
@@ -63,6 +66,13 @@ class ActivePolicy:
 
     policy: Policy
     problems: tuple[PolicyProblem, ...] = ()
+    texts: tuple[str | None, str | None] = (None, None)
+    """The files that the policy was read from: the repository's, and the organisation's that it builds on."""
+
+    @property
+    def version(self) -> str:
+        """What identifies these files, with the release that reads them."""
+        return hashlib.sha256(f"{_release()} {_digest(*self.texts)}".encode()).hexdigest()[:16]
 
     @property
     def notice_keys(self) -> frozenset[str]:
@@ -115,7 +125,9 @@ class PolicySource:
             base = self._parse_cached(None, own_file.base_text)
         filled, feed_problems = self._feeds.fill_rotations(database, tracker, repository, policy, base, now)
         return ActivePolicy(
-            filled, (*problems, *_feed_problems(feed_problems, repository, own_scope, organisation_scope))
+            filled,
+            (*problems, *_feed_problems(feed_problems, repository, own_scope, organisation_scope)),
+            (own_file.text, own_file.base_text),
         )
 
     def load_cached(self, database: Database, repository: Repository) -> Policy:
@@ -123,6 +135,31 @@ class PolicySource:
         with database.autocommit() as db:
             known = policies.load_stored_policy(db, PolicyScope.repository(repository.id))
         return self._parse_cached(known.text, known.base_text)
+
+    def fallbacks(self, database: Database, repo_id: int) -> Iterator[Policy]:
+        """Yield the policies to try where the rules fail under the active one, the best first.
+
+        They are the file that was active before, and the shipped profile.
+        """
+        with database.autocommit() as db:
+            stored = policies.load_stored_policy(db, PolicyScope.repository(repo_id))
+        if stored.previous_text is not None or stored.previous_base_text is not None:
+            yield self._parse_cached(stored.previous_text, stored.previous_base_text)
+        yield load_profile(DEFAULT_PROFILE)
+
+    def record_failure(self, database: Database, repo_id: int, problem: Exception) -> PolicyProblem:
+        """Record that the rules failed under the active policy, so that it is reported; return the problem."""
+        scope = PolicyScope.repository(repo_id)
+        reason = make_visible(f"{type(problem).__name__}: {problem}")[:200]
+        with database.transaction() as db:
+            stored = policies.load_stored_policy(db, scope)
+            failure_version = hashlib.sha256(f"{stored.evaluated_versions} {reason}".encode()).hexdigest()
+            failure = (
+                f"{POLICY_PATH}: Muster's rules fail with it ({reason}). What it says now is not followed where they"
+                " do; the policy before it is, or else the shipped one."
+            )
+            policies.record_failure(db, scope, failure, failure_version)
+        return PolicyProblem(scope, failure_version[:12], (failure,))
 
     def read_proposed(
         self, database: Database, tracker: Tracker, repository: Repository, text: str | None, now: datetime
@@ -165,6 +202,12 @@ class PolicySource:
             return self._parsed[text, base]
 
 
+@cache
+def _release() -> str:
+    """Return the version of this program: a newer one may read or obey a policy that this one cannot."""
+    return version("muster")
+
+
 def _refresh_file(
     stored: StoredPolicy, fetch: Callable[[str], PolicyFile], now: datetime, repository: Repository
 ) -> tuple[StoredPolicy, str | None]:
@@ -194,7 +237,12 @@ def _validate_newest(
     except PolicyFaults as faults:
         fault = "\n".join(str(one) for one in faults.errors)
         return replace(stored, fault=fault, fault_text=newest or "", evaluated_versions=versions)
-    return replace(stored, text=newest, base_text=base, fault="", fault_text="", evaluated_versions=versions)
+    changed = replace(stored, text=newest, base_text=base, fault="", fault_text="", evaluated_versions=versions)
+    if (newest, base) == (stored.text, stored.base_text):
+        return changed
+    return replace(
+        changed, previous_text=stored.text, previous_base_text=stored.base_text, failure="", failure_version=""
+    )
 
 
 def _was_never_read(stored: StoredPolicy) -> bool:
@@ -224,6 +272,8 @@ def _parse_or_default(text: str | None, base: str | None) -> Policy:
 def _file_problems(scope: PolicyScope, stored: StoredPolicy) -> Iterable[PolicyProblem]:
     if stored.fault:
         yield PolicyProblem(scope, stored.evaluated_versions[:12], tuple(stored.fault.splitlines()))
+    if stored.failure:
+        yield PolicyProblem(scope, stored.failure_version[:12], (stored.failure,))
 
 
 def _feed_problems(

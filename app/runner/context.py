@@ -25,6 +25,8 @@ BOT_LOGIN = "github-actions[bot]"
 _PERMISSION_ERROR = "not accessible by"
 """Part of GitHub's error message where a token lacks a permission."""
 _MAX_ATTEMPTS = 3
+_MAX_ROLE_QUESTIONS = 3
+"""How often GitHub is asked for a role that it refuses to give."""
 _MAX_WAIT_SECONDS = 60.0
 """Maximum wait in seconds for GitHub to recover; after that the next run catches up."""
 RETRY_SECONDS = 5.0
@@ -64,16 +66,27 @@ class RunContext:
     def role(self, login: str) -> Role:
         """Return the role of that person here, asked for once per run.
 
-        Where GitHub refuses to answer, the person has no role.
+        Where GitHub refuses to answer several times, nothing is known: the next run asks again.
         """
         if login not in self._roles:
-            try:
-                self._roles[login] = self.tracker.permission(login)
-            except DeliveryFailed as failed:
-                if failed.retry_after is not None:
-                    raise
-                self._roles[login] = Role.NONE
+            self._roles[login] = self._ask_role(login)
         return self._roles[login]
+
+    def _ask_role(self, login: str) -> Role:
+        for _ in range(_MAX_ROLE_QUESTIONS - 1):
+            try:
+                return self.tracker.permission(login)
+            except DeliveryFailed as failed:
+                if failed.refusal is None:
+                    raise
+                self.sleep(RETRY_SECONDS)
+        try:
+            return self.tracker.permission(login)
+        except DeliveryFailed as failed:
+            if failed.refusal is None:
+                raise
+            self.workflow.annotate("warning", f"{failed}: it is not known who may do what.", title=TITLE)
+            return Role.UNKNOWN
 
     def active_policy(self) -> RunnerPolicy:
         """Return the active policy, loaded once per run; its problems are printed then."""

@@ -16,7 +16,7 @@ from app.github.inbound import TimedEvent
 from app.github.incident_history import with_roles
 from app.github.timeline import detect_edit, is_known_event, list_past_assignees, read_postmortem_events, read_timeline
 from app.github.tracker import comment_from, labels_of
-from app.ports import Comment, PullRequest
+from app.ports import Comment, PullRequest, postmortem_branches
 from app.runner.active_policy import RunnerPolicy
 from app.runner.context import RunContext
 
@@ -167,7 +167,7 @@ def gather_incident(
         decision = replay_log(log, active, run.clock())
     pull_request = None
     if decision.incident is not None and decision.incident.postmortem_wanted:
-        pull_request = run.tracker.pull_of(f"muster/postmortem-{number}")
+        pull_request = run.tracker.pull_of(postmortem_branches(number))
     if pull_request is not None:
         log += read_postmortem_events(pull_request, run.tracker.timeline(pull_request.number))
         decision = replay_log(log, active, run.clock())

@@ -19,6 +19,7 @@ _BATCH_ROWS = 500
 class HealthFigures:
     """Health figures.
 
+    `lost_reports` are the dead deliveries that could be parsed, and with which the rules failed.
     `worker_silence` is the time since the last heartbeat of any worker; None: no worker is registered.
     """
 
@@ -26,6 +27,7 @@ class HealthFigures:
     overdue_alarms: int
     max_alarm_delay: timedelta
     dead_deliveries: int
+    lost_reports: int
     dead_items: int
     limited_issues: int
     worker_silence: timedelta | None
@@ -45,6 +47,7 @@ def load_health_figures(db: Db, now: datetime) -> HealthFigures:
     row = db.execute(
         "SELECT (SELECT min(received_at) FROM delivery WHERE state IN ('received', 'routed')) AS oldest,"
         " (SELECT count(*) FROM delivery WHERE state = 'dead') AS dead_deliveries,"
+        " (SELECT count(*) FROM delivery WHERE state = 'dead' AND note LIKE 'FoldFailed%%') AS lost_reports,"
         " (SELECT count(*) FROM alarm WHERE due < %(now)s) AS overdue,"
         " (SELECT min(due) FROM alarm WHERE due < %(now)s) AS most_overdue,"
         " (SELECT max(last_heartbeat) FROM procrastinate_workers) AS last_heartbeat",
@@ -56,6 +59,7 @@ def load_health_figures(db: Db, now: datetime) -> HealthFigures:
         overdue_alarms=row["overdue"],
         max_alarm_delay=_age(row["most_overdue"], now),
         dead_deliveries=row["dead_deliveries"],
+        lost_reports=row["lost_reports"],
         dead_items=len(list_dead_incident_keys(db)),
         limited_issues=len(comment_log.list_limited_incident_keys(db, now)),
         worker_silence=_age(row["last_heartbeat"], now) if row["last_heartbeat"] else None,
@@ -66,7 +70,8 @@ def list_dead_incident_keys(db: Db) -> list[IncidentKey]:
     """List the incident of each dead outbox item, without unavailable issues, on which nothing can be done."""
     rows = db.execute(
         "SELECT o.repo_id, o.number FROM outbox o LEFT JOIN incident i USING (repo_id, number)"
-        " WHERE o.state = 'dead' AND coalesce(i.state->>'unavailable', i.state->>'left', '') = '' ORDER BY o.position"
+        " WHERE o.state = 'dead' AND coalesce(i.state->>'unavailable', i.state->>'left', '') IN ('', 'locked')"
+        " ORDER BY o.position"
     ).fetchall()
     return [IncidentKey(row["repo_id"], row["number"]) for row in rows]
 
@@ -102,7 +107,8 @@ def iterate_open_incidents(db: Db) -> Iterator[tuple[IncidentKey, Incident]]:
     while True:
         rows = db.execute(
             "SELECT repo_id, number, state FROM incident WHERE (repo_id, number) > (%s, %s)"
-            " AND state->>'status' <> 'closed' AND coalesce(state->>'unavailable', state->>'left', '') = ''"
+            " AND state->>'status' <> 'closed'"
+            " AND coalesce(state->>'unavailable', state->>'left', '') IN ('', 'locked')"
             " AND repo_id NOT IN (SELECT repo_id FROM uninstalled_repository) ORDER BY repo_id, number LIMIT %s",
             (*last, _BATCH_ROWS),
         ).fetchall()

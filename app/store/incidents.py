@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import LiteralString
 
@@ -21,17 +21,21 @@ class StoredIncident:
     """One incident as stored.
 
     `replayed_until`: alarms due up to then have fired, so an earlier event requires a replay from the beginning.
-    `board_id` None: no board has been posted.
+    `board_id` None: no board has been posted.  `version` changes with every change of the row.  `policy_failure` is
+    `version:nth` where the rules failed with that version of the policy, so that the nth fallback applies; else empty.
     """
 
     incident: Incident
     replayed_until: datetime
     board_id: int | None = None
     board_url: str = ""
+    version: int = field(default=0, compare=False)
+    policy_failure: str = ""
 
 
 _LOAD_INCIDENT_SQL: LiteralString = (
-    "SELECT state, replayed_until, board_id, board_url FROM incident WHERE repo_id = %s AND number = %s"
+    "SELECT state, replayed_until, board_id, board_url, policy_failure, xmin::text::bigint AS version FROM incident"
+    " WHERE repo_id = %s AND number = %s"
 )
 
 
@@ -47,12 +51,29 @@ def lock_incident(db: Db, incident_key: IncidentKey) -> StoredIncident | None:
     return _stored_from_row(row) if row else None
 
 
+def lock_version(db: Db, incident_key: IncidentKey) -> int | None:
+    """Lock an incident until the transaction ends, and return its version; None where it is unknown."""
+    row = db.execute(
+        "SELECT xmin::text::bigint AS version FROM incident WHERE repo_id = %s AND number = %s FOR UPDATE",
+        (incident_key.repo_id, incident_key.number),
+    ).fetchone()
+    return row["version"] if row else None
+
+
 def save_incident(db: Db, incident_key: IncidentKey, stored: StoredIncident) -> None:
     """Insert or update an incident."""
     db.execute(
-        "INSERT INTO incident (repo_id, number, state, replayed_until) VALUES (%s, %s, %s::jsonb, %s)"
-        " ON CONFLICT (repo_id, number) DO UPDATE SET state = excluded.state, replayed_until = excluded.replayed_until",
-        (incident_key.repo_id, incident_key.number, serialize_incident(stored.incident), stored.replayed_until),
+        "INSERT INTO incident (repo_id, number, state, replayed_until, policy_failure)"
+        " VALUES (%s, %s, %s::jsonb, %s, %s) ON CONFLICT (repo_id, number) DO UPDATE"
+        " SET state = excluded.state, replayed_until = excluded.replayed_until,"
+        " policy_failure = excluded.policy_failure",
+        (
+            incident_key.repo_id,
+            incident_key.number,
+            serialize_incident(stored.incident),
+            stored.replayed_until,
+            stored.policy_failure,
+        ),
     )
 
 
@@ -96,6 +117,53 @@ def load_fresh_labels(
         ),
     ).fetchall()
     return {IncidentKey(row["repo_id"], row["number"]): (row["labels_at"], frozenset(row["labels"])) for row in rows}
+
+
+def record_policy_failure(db: Db, incident_key: IncidentKey, policy_failure: str) -> None:
+    """Record under which policy something failed for an incident, and which fallback it follows: `version:nth`."""
+    db.execute(
+        "UPDATE incident SET policy_failure = %s WHERE repo_id = %s AND number = %s",
+        (policy_failure, incident_key.repo_id, incident_key.number),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """How long GitHub has not found an issue, and how often it was looked for since."""
+
+    since: datetime
+    looks: int
+
+
+def record_absence(db: Db, incident_key: IncidentKey, now: datetime, max_interval: timedelta) -> Absence | None:
+    """Count a look in which GitHub did not find the issue; None where its incident is unknown or has ended.
+
+    A look more than `max_interval` after the last one begins a new absence.
+    """
+    row = db.execute(
+        "UPDATE incident SET missing_looked_at = %(now)s, (missing_since, missing_looks) ="
+        " (SELECT missing_since, missing_looks + 1 WHERE missing_looked_at >= %(earliest)s"
+        " UNION ALL SELECT %(now)s, 1 WHERE missing_looked_at IS NULL OR missing_looked_at < %(earliest)s)"
+        " WHERE repo_id = %(repo_id)s AND number = %(number)s"
+        " AND coalesce(state->>'unavailable', state->>'left', '') IN ('', 'locked')"
+        " RETURNING missing_since, missing_looks",
+        {
+            "now": now,
+            "earliest": now - max_interval,
+            "repo_id": incident_key.repo_id,
+            "number": incident_key.number,
+        },
+    ).fetchone()
+    return Absence(row["missing_since"], row["missing_looks"]) if row else None
+
+
+def clear_absence(db: Db, incident_key: IncidentKey) -> None:
+    """Record that GitHub shows the issue."""
+    db.execute(
+        "UPDATE incident SET missing_since = NULL, missing_looked_at = NULL, missing_looks = 0"
+        " WHERE repo_id = %s AND number = %s AND missing_since IS NOT NULL",
+        (incident_key.repo_id, incident_key.number),
+    )
 
 
 def record_board(db: Db, incident_key: IncidentKey, comment_id: int | None, url: str) -> None:
@@ -146,6 +214,15 @@ def append_events(db: Db, incident_key: IncidentKey, timed_events: Iterable[tupl
         (incident_key.repo_id, incident_key.number, list(keys), list(times), list(kinds), list(data)),
     ).fetchall()
     return {row["key"] for row in stored}
+
+
+def find_known_event_keys(db: Db, incident_key: IncidentKey, keys: Iterable[str]) -> set[str]:
+    """Return the keys among `keys` that are in the log of an incident."""
+    rows = db.execute(
+        "SELECT key FROM event WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
+        (incident_key.repo_id, incident_key.number, list(keys)),
+    ).fetchall()
+    return {row["key"] for row in rows}
 
 
 def load_opening(db: Db, incident_key: IncidentKey) -> tuple[datetime, Opened] | None:
@@ -276,4 +353,11 @@ def list_incident_keys_with_alarms(db: Db, repo_id: int) -> list[IncidentKey]:
 
 
 def _stored_from_row(row: Row) -> StoredIncident:
-    return StoredIncident(parse_incident(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or "")
+    return StoredIncident(
+        parse_incident(row["state"]),
+        row["replayed_until"],
+        row["board_id"],
+        row["board_url"] or "",
+        row.get("version", 0),
+        row.get("policy_failure", ""),
+    )

@@ -41,7 +41,7 @@ class OutboxItem:
     `outcome_unknown` is True when an earlier attempt may have reached GitHub.  `due`: `not_before` has passed and no
     lease is active.  `lease_until`: an attempt may be running, so no other starts before then; None: none is running.
     `may_arrive_until`: a sent request may still arrive, so GitHub may be checked but nothing is sent again; None: no
-    such request.
+    such request.  `refused_since`: GitHub has refused every attempt since then; None: it did not refuse the last one.
     """
 
     incident_key: IncidentKey
@@ -55,6 +55,7 @@ class OutboxItem:
     lease_until: datetime | None = None
     fencing_token: int = 0
     may_arrive_until: datetime | None = None
+    refused_since: datetime | None = None
 
     @property
     def may_be_in_flight(self) -> bool:
@@ -129,7 +130,7 @@ def _replace_latest(db: Db, incident_key: IncidentKey, display_key: str, effect:
 def list_unfinished(db: Db, incident_key: IncidentKey, now: datetime) -> list[OutboxItem]:
     """List the unfinished items of an incident: notices first, and the board last, which shows their results."""
     rows = db.execute(
-        "SELECT key, kind, data, state, attempts, created_at, not_before, fencing_token,"
+        "SELECT key, kind, data, state, attempts, created_at, not_before, fencing_token, refused_since,"
         " CASE WHEN lease_until > %s THEN lease_until END AS active_lease_until,"
         " CASE WHEN may_arrive_until > %s THEN may_arrive_until END AS pending_arrival_until FROM outbox"
         " WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight') AND channel = ''"
@@ -149,6 +150,7 @@ def list_unfinished(db: Db, incident_key: IncidentKey, now: datetime) -> list[Ou
             row["active_lease_until"],
             row["fencing_token"],
             row["pending_arrival_until"],
+            row["refused_since"],
         )
         for row in rows
     ]
@@ -194,13 +196,21 @@ def renew_lease(db: Db, items: Sequence[OutboxItem], lease_until: datetime) -> N
 
 def complete(db: Db, item: OutboxItem, url: str = "", state: str = "done") -> None:
     """Record the outcome of an item: `done`, or `skipped` when it was no longer relevant."""
-    _update_item(db, item, "state = %s, url = %s, note = '', lease_until = NULL, may_arrive_until = NULL", state, url)
+    _update_item(
+        db,
+        item,
+        "state = %s, url = %s, note = '', lease_until = NULL, may_arrive_until = NULL, refused_since = NULL,"
+        " refusal = ''",
+        state,
+        url,
+    )
 
 
 def skip(db: Db, incident_key: IncidentKey, keys: Iterable[str]) -> None:
     """Skip the items with these keys: they are no longer relevant."""
     db.execute(
-        "UPDATE outbox SET state = 'skipped', lease_until = NULL WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
+        "UPDATE outbox SET state = 'skipped', refusal = '', lease_until = NULL"
+        " WHERE repo_id = %s AND number = %s AND key = ANY(%s)",
         (incident_key.repo_id, incident_key.number, list(keys)),
     )
 
@@ -213,37 +223,47 @@ def retry_at(
     *,
     outcome_unknown: bool,
     may_arrive_until: datetime | None = None,
+    refusal: str = "",
+    refused_since: datetime | None = None,
 ) -> None:
     """Retry at that time.
 
     `outcome_unknown`: check GitHub first, for the attempt may have succeeded; until `may_arrive_until` only check,
-    for the request may still arrive.
+    for the request may still arrive.  `refusal`: what GitHub refused and what would help, for people; empty: it did
+    not refuse, and `refused_since` is None.
     """
     _update_item(
         db,
         item,
-        "state = %s, not_before = %s, note = %s, lease_until = NULL, may_arrive_until = greatest(may_arrive_until, %s)",
+        "state = %s, not_before = %s, note = %s, lease_until = NULL, may_arrive_until = greatest(may_arrive_until, %s),"
+        " refusal = %s, refused_since = %s",
         "in_flight" if outcome_unknown else "pending",
         not_before,
         note[:500],
         may_arrive_until,
+        refusal[:1000],
+        refused_since,
     )
 
 
-def defer_all(db: Db, item: OutboxItem, not_before: datetime, note: str, *, partly_done: bool = False) -> None:
+def defer_all(
+    db: Db, item: OutboxItem, not_before: datetime, note: str, *, partly_done: bool = False, refusal: str = ""
+) -> None:
     """Defer the item and everything queued behind it, without counting an attempt.
 
     An item that displays state defers only itself: it may have been deferred in favour of all others.
-    `partly_done`: some of several steps may have been done, so GitHub is checked first.
+    `partly_done`: some of several steps may have been done, so GitHub is checked first.  `refusal`: why GitHub refuses
+    the whole installation; empty: it does not.
     """
     _update_item(
         db,
         item,
-        "state = %s, attempts = %s, not_before = %s, note = %s, lease_until = NULL",
+        "state = %s, attempts = %s, not_before = %s, note = %s, refusal = %s, lease_until = NULL",
         "in_flight" if partly_done or item.outcome_unknown else "pending",
         item.attempts,
         not_before,
         note[:500],
+        refusal[:1000],
     )
     if item.key not in DISPLAY_KEYS:
         db.execute(
@@ -253,9 +273,49 @@ def defer_all(db: Db, item: OutboxItem, not_before: datetime, note: str, *, part
         )
 
 
-def dead_letter(db: Db, item: OutboxItem, note: str) -> None:
+def dead_letter(db: Db, item: OutboxItem, note: str, refusal: str = "") -> None:
     """Move an item to the dead letters: it was refused for good and waits for a person."""
-    _update_item(db, item, "state = 'dead', note = %s, lease_until = NULL", note[:500])
+    _update_item(
+        db,
+        item,
+        "state = 'dead', note = %s, refusal = %s, refused_since = NULL, lease_until = NULL",
+        note[:500],
+        refusal[:1000],
+    )
+
+
+def retry_refused(db: Db, incident_key: IncidentKey, now: datetime) -> int:
+    """Make everything due that was refused on an incident, given up or not, and return how many items there were.
+
+    The outcome of what was given up counts as unknown, so GitHub is checked before anything is sent again.
+    """
+    return db.execute(
+        "UPDATE outbox SET state = CASE WHEN state <> 'dead' THEN state WHEN channel = '' THEN 'in_flight'"
+        " ELSE 'pending' END, attempts = 0, not_before = %s, refused_since = NULL, refusal = ''"
+        " WHERE repo_id = %s AND number = %s"
+        " AND (state = 'dead' OR (state IN ('pending', 'in_flight') AND refusal <> ''))",
+        (now, incident_key.repo_id, incident_key.number),
+    ).rowcount
+
+
+def list_refused_incident_keys(db: Db) -> list[IncidentKey]:
+    """List the incidents on which GitHub refuses a part of the work."""
+    rows = db.execute(
+        "SELECT DISTINCT repo_id, number FROM outbox WHERE refusal <> ''"
+        " AND state IN ('pending', 'in_flight') ORDER BY repo_id, number"
+    ).fetchall()
+    return [IncidentKey(row["repo_id"], row["number"]) for row in rows]
+
+
+def list_refusals(db: Db, incident_key: IncidentKey) -> list[str]:
+    """List what GitHub refuses on an incident, each sentence once, the oldest first."""
+    rows = db.execute(
+        "SELECT refusal FROM outbox WHERE repo_id = %s AND number = %s AND refusal <> ''"
+        " AND state IN ('pending', 'in_flight', 'dead') AND key <> 'postmortem'"
+        " GROUP BY refusal ORDER BY min(position)",
+        (incident_key.repo_id, incident_key.number),
+    ).fetchall()
+    return [row["refusal"] for row in rows]
 
 
 def _update_item(

@@ -38,7 +38,8 @@ class StoredPolicy:
     `text` is the active file (None: there is none); `fault_text` is a newer, invalid one.  `base_text` is the
     organisation's file that `text` was read with, None where it needs none or there is none; `evaluated_versions`
     identifies the newest pair of the two that was evaluated.  `checked_at` None: check before the next use.
-    `push_count` is how many pushes have touched the file.
+    `push_count` is how many pushes have touched the file.  `previous_text` and `previous_base_text` were active before
+    the present ones.  `failure` says how the rules failed under the active file, `failure_version` identifies that.
     """
 
     text: str | None = None
@@ -49,6 +50,10 @@ class StoredPolicy:
     evaluated_versions: str = ""
     checked_at: datetime | None = None
     push_count: int = 0
+    previous_text: str | None = None
+    previous_base_text: str | None = None
+    failure: str = ""
+    failure_version: str = ""
 
     @property
     def newest_text(self) -> str | None:
@@ -70,18 +75,25 @@ def load_stored_policy(db: Db, scope: PolicyScope) -> StoredPolicy:
         row["evaluated_versions"],
         row["checked_at"],
         row["push_count"],
+        row["previous_text"],
+        row["previous_base_text"],
+        row["failure"],
+        row["failure_version"],
     )
 
 
 def save_stored_policy(db: Db, scope: PolicyScope, stored: StoredPolicy) -> None:
     """Save what was read of a policy file, unless a push has touched it since it was loaded."""
     db.execute(
-        "INSERT INTO policy (scope, id, text, etag, fault, fault_text, base_text, evaluated_versions, checked_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        "INSERT INTO policy (scope, id, text, etag, fault, fault_text, base_text, evaluated_versions, checked_at,"
+        " previous_text, previous_base_text) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
         " ON CONFLICT (scope, id) DO UPDATE SET text = excluded.text, etag = excluded.etag, fault = excluded.fault,"
         " fault_text = excluded.fault_text, base_text = "
         "excluded.base_text, evaluated_versions = excluded.evaluated_versions,"
-        " checked_at = excluded.checked_at WHERE policy.push_count = %s",
+        " checked_at = excluded.checked_at, previous_text = excluded.previous_text,"
+        " previous_base_text = excluded.previous_base_text,"
+        " failure = CASE WHEN (policy.text, policy.base_text) IS DISTINCT FROM (excluded.text, excluded.base_text)"
+        " THEN '' ELSE policy.failure END WHERE policy.push_count = %s",
         (
             scope.kind,
             scope.id,
@@ -92,9 +104,27 @@ def save_stored_policy(db: Db, scope: PolicyScope, stored: StoredPolicy) -> None
             stored.base_text,
             stored.evaluated_versions,
             stored.checked_at,
+            stored.previous_text,
+            stored.previous_base_text,
             stored.push_count,
         ),
     )
+
+
+def record_failure(db: Db, scope: PolicyScope, failure: str, version: str) -> None:
+    """Record that the rules failed under the active file; it is forgotten when another file becomes active."""
+    db.execute(
+        "INSERT INTO policy AS p (scope, id, failure, failure_version) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (scope, id) DO UPDATE SET failure = excluded.failure, failure_version = excluded.failure_version"
+        " WHERE p.failure_version <> excluded.failure_version OR p.failure = ''",
+        (scope.kind, scope.id, failure[:500], version),
+    )
+
+
+def count_failures(db: Db) -> int:
+    """Count the repositories in which the rules fail under the active file."""
+    row = db.execute("SELECT count(*) AS many FROM policy WHERE failure <> ''").fetchone()
+    return int(row["many"]) if row else 0
 
 
 def mark_policy_stale(db: Db, scope: PolicyScope) -> None:

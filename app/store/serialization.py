@@ -88,6 +88,8 @@ def parse_incident(data: Any) -> Incident:
         data = _rename_keys(data, _FORMER_INCIDENT_FIELDS)
         data["grade"] = _rename_keys(data["grade"], _FORMER_GRADE_FIELDS)
         data["timeline"] = [_rename_keys(entry, _FORMER_ENTRY_FIELDS) for entry in data["timeline"]]
+    if data.get("unavailable") == "locked":
+        data = {**data, "unavailable": "", "conversation_locked": True}
     return _INCIDENT_ADAPTER.validate_python(data)
 
 
@@ -99,7 +101,10 @@ def serialize_event(event: Event) -> str:
 def parse_event(kind: str, data: Any) -> Event:
     """Parse an event of that kind from decoded JSON, under the names of any release."""
     kind = _FORMER_KINDS.get(kind, kind)
-    event: Event = _EVENT_ADAPTERS[kind].validate_python(_rename_keys(data, _FORMER_FIELDS.get(kind)))
+    data = _rename_keys(data, _FORMER_FIELDS.get(kind))
+    if kind == "IssueUnavailable" and data["reason"] == "locked":
+        kind, data = "ConversationLocked", {name: value for name, value in data.items() if name != "reason"}
+    event: Event = _EVENT_ADAPTERS[kind].validate_python(data)
     return event
 
 

@@ -122,14 +122,18 @@ def list_sync_candidates(db: Db, repo_id: int) -> list[SyncCandidate]:
         " WHERE a.repo_id = i.repo_id AND a.number = i.number) AS alarms"
         " FROM incident i WHERE i.repo_id = %s AND i.state->>'closed_at' IS NULL"
         " AND coalesce(i.state->>'unavailable', "
-        "i.state->>'left', '') = '' ORDER BY i.compared_at NULLS FIRST, i.number",
+        "i.state->>'left', '') IN ('', 'locked') ORDER BY i.compared_at NULLS FIRST, i.number",
         (repo_id,),
     ).fetchall()
     return [
         SyncCandidate(
             IncidentKey(row["repo_id"], row["number"]),
             StoredIncident(
-                parse_incident(row["state"]), row["replayed_until"], row["board_id"], row["board_url"] or ""
+                parse_incident(row["state"]),
+                row["replayed_until"],
+                row["board_id"],
+                row["board_url"] or "",
+                policy_failure=row["policy_failure"],
             ),
             {key: datetime.fromisoformat(due) for key, due in row["alarms"].items()},
             row["busy"],

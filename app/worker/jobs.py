@@ -15,15 +15,19 @@ from datetime import datetime
 from itertools import zip_longest
 
 import procrastinate
+import psycopg
 import structlog
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Job, Status
 from procrastinate.types import JSONDict
 from prometheus_client import Counter
+from psycopg_pool import PoolTimeout
 
+from app.core.effects import ShowBoard
 from app.ports import IncidentKey
-from app.store import inbox, incidents, outbox, rate_limits
+from app.store import failed_processing, inbox, incidents, outbox, rate_limits
 from app.store.database import Db, create_async_pool, is_schema_known
+from app.store.failed_processing import ProcessingFailure
 from app.worker.context import WorkerContext
 from app.worker.monitoring.gauges import OLDEST_ALARM
 from app.worker.monitoring.retention import delete_expired_deliveries
@@ -106,6 +110,7 @@ class Queue:
         self._notify_pending = threading.Event()
         self._stop = threading.Event()
         self._cooldown_until: dict[IncidentKey, float] = {}
+        self._failures: dict[IncidentKey, ProcessingFailure] = {}
         self._retention_ran_at = 0.0
         self._schema_checked_at, self._schema_error_logged = 0.0, False
 
@@ -172,12 +177,13 @@ class Queue:
         if not self._is_schema_known():
             return
         now = self.ctx.clock()
+        self._load_failures()
         with self.ctx.database.autocommit() as db:
             has_new_deliveries = inbox.has_received_deliveries(db)
             due_incident_keys = dict.fromkeys(
                 incident_key
                 for incident_key in incidents.list_due_incident_keys(db, now)
-                if not self._is_cooling_down(incident_key)
+                if not self._is_cooling_down(incident_key) and not self._is_set_aside(incident_key, now)
             )
             # Alternate, so that neither a flood of deliveries nor one of outbox items starves the other.
             turns = zip_longest(inbox.list_routed_incident_keys(db), self._list_next_incident_keys(db, now))
@@ -191,7 +197,9 @@ class Queue:
         self.enqueue_incidents(
             incident_key
             for incident_key in incident_keys
-            if incident_key not in due_incident_keys and not self._is_cooling_down(incident_key)
+            if incident_key not in due_incident_keys
+            and not self._is_cooling_down(incident_key)
+            and not self._is_set_aside(incident_key, now)
         )
         # Last, and one batch a sweep, so that no alarm waits for it.
         if (
@@ -303,6 +311,11 @@ class Queue:
                 seconds_since_heartbeat=self._worker_timeout_seconds
             ):
                 log.warning("stalled job reaped", task=job.task_name, lock=job.lock)
+                if job.task_name == "wake":
+                    incident_key = IncidentKey(*(int(str(job.task_kwargs[part])) for part in ("repo_id", "number")))
+                    await asyncio.to_thread(
+                        self._record_failure, incident_key, "its worker died or was stopped by force"
+                    )
                 await self._worker_app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
             await asyncio.sleep(self._heartbeat_interval_seconds)
 
@@ -323,18 +336,50 @@ class Queue:
         if not self._is_schema_known():
             return
         incident_key = IncidentKey(repo_id, number)
+        if self._is_set_aside(incident_key, self.ctx.clock()):
+            return
         try:
-            while self._should_continue() and process_incident(self.ctx, incident_key):
-                relay_outbox(self.ctx, incident_key, self._should_continue)
-                with self.ctx.database.autocommit() as db:
-                    if not inbox.list_routed_deliveries(db, incident_key, limit=1):
-                        return
-            relay_outbox(self.ctx, incident_key, self._should_continue)
-        except Exception:
+            has_progress = self._process(incident_key)
+        except Exception as problem:
             JOBS_FAILED.labels("wake").inc()
             self._cooldown_until[incident_key] = time.monotonic() + _COOLDOWN_SECONDS
+            if not isinstance(problem, psycopg.OperationalError | PoolTimeout):
+                self._record_failure(incident_key, f"{type(problem).__name__}: {problem}")
             raise
-        self._cooldown_until[incident_key] = time.monotonic() + _COOLDOWN_SECONDS
+        if not has_progress:
+            self._cooldown_until[incident_key] = time.monotonic() + _COOLDOWN_SECONDS
+        if incident_key in self._failures:
+            with self.ctx.database.single_statement() as db:
+                failed_processing.clear_failure(db, incident_key)
+
+    def _process(self, incident_key: IncidentKey) -> bool:
+        """Process an incident and relay its outbox; False if some of its deliveries have to wait."""
+        while self._should_continue() and process_incident(self.ctx, incident_key):
+            relay_outbox(self.ctx, incident_key, self._should_continue)
+            with self.ctx.database.autocommit() as db:
+                if not inbox.list_routed_deliveries(db, incident_key, limit=1):
+                    return True
+        relay_outbox(self.ctx, incident_key, self._should_continue)
+        return False
+
+    def _record_failure(self, incident_key: IncidentKey, reason: str) -> None:
+        """Count a failure, or the death of a worker; after several in a row the incident is set aside for a while."""
+        now = self.ctx.clock()
+        with self.ctx.database.transaction() as db:
+            failures = failed_processing.record_failure(db, incident_key, reason, now)
+            if failures == failed_processing.SET_ASIDE_FAILURES:
+                outbox.add_effects(db, incident_key, (ShowBoard(),), now)
+        if failures >= failed_processing.SET_ASIDE_FAILURES:
+            log.error("incident set aside", incident=str(incident_key), failures=failures, reason=reason)
+        self._load_failures()
+
+    def _load_failures(self) -> None:
+        with self.ctx.database.autocommit() as db:
+            self._failures = {one.incident_key: one for one in failed_processing.list_failures(db)}
+
+    def _is_set_aside(self, incident_key: IncidentKey, now: datetime) -> bool:
+        failure = self._failures.get(incident_key)
+        return failure is not None and failure.next_try_at > now
 
     def _list_next_incident_keys(self, db: Db, now: datetime) -> list[IncidentKey]:
         cooling_down = [

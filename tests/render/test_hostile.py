@@ -307,7 +307,7 @@ def test_a_message_is_short_whatever_is_in_it(text: str) -> None:
 def test_titles_lead_to_no_path_and_no_trailer(title: str) -> None:
     document = render_postmortem(replace(CLOSED_INCIDENT, title=title), POLICY, comment_urls=LINKS, now=NOW)
     assert document.path == "docs/incidents/postmortems/2026/INC-2026-0314-001.md"
-    assert document.branch == "muster/postmortem-12"
+    assert document.branches[0] == "muster/postmortem-12"
     assert document.message == f"{document.title}\n\nRefs #12\n"
     assert "\n" not in document.title
     assert github_length(document.title) <= 120

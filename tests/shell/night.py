@@ -83,6 +83,7 @@ TABLES = (
         "unconfirmed_digest",
         "audit_finding",
         "uninstalled_repository",
+        "failed_processing",
     ),
 )
 

@@ -150,7 +150,7 @@ def test_what_fails_for_a_day_is_set_aside_and_the_rest_goes_on(tonight: Night) 
 def test_what_github_refuses_for_good_is_set_aside_at_once(tonight: Night) -> None:
     number = open_incident(tonight)
     tonight.advance_and_settle()
-    tonight.github.faults.add("status", status=422, path="/reactions")
+    tonight.github.faults.refuse("too long", path="/reactions")
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.advance_and_settle()
     assert sorted(load_states(tonight, number).values()).count("dead") == 1

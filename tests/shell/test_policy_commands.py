@@ -347,7 +347,7 @@ class ShopTracker:
             {"event": "closed", "actor": by, "created_at": "2026-03-06T18:40:00Z", "id": 3},
         ]  # fmt: skip
 
-    def pull_of(self, branch: str) -> None:
+    def pull_of(self, branches: tuple[str, ...]) -> None:
         return None
 
     def permission(self, login: str) -> Role:

@@ -397,7 +397,7 @@ class BusyTracker:
         self.timelines_read += 1
         return []
 
-    def pull_of(self, branch: str) -> None:
+    def pull_of(self, branches: tuple[str, ...]) -> None:
         return None
 
 

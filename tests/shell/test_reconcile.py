@@ -289,7 +289,7 @@ def test_e3_after_80_hours_everything_is_right_and_nothing_is_raked_up(tonight: 
     assert tonight.incident(answered).acknowledged_at is not None
     assert "sev2" in tonight.labels(answered)
     assert "503 for some" in str(tonight.incident(edited).report)
-    assert tonight.incident(locked).unavailable == "locked"
+    assert tonight.incident(locked).conversation_locked
     assert tonight.incident(came_and_went).closed_at == tonight.incident(over).closed_at
     assert tonight.incident(still_there).declared_at < tonight.clock.at - timedelta(hours=79)
     assert is_stored(tonight, unlabelled) is False

@@ -134,7 +134,7 @@ def test_g3_an_alarm_that_was_moved_away_is_found(tonight: Night, figures: Figur
 
 def test_g2_many_dead_letters_are_one_alarm_and_the_board_says_so(tonight: Night, figures: Figures) -> None:
     number = open_incident(tonight)
-    tonight.github.faults.add("status", status=422, path="/reactions", times=10**6)
+    tonight.github.faults.refuse("too long", path="/reactions", times=10**6)
     with structlog.testing.capture_logs() as logs:
         for _ in range(5):
             tonight.github.person("mona").comments(tonight.shop, number, "/update still looking")
@@ -414,7 +414,7 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
             for item in outbox.list_unfinished(db, incident_key, tonight.clock()):
                 outbox.dead_letter(db, item, "never")
     tonight.settle()
-    tonight.github.faults.add("status", status=422, path="/reactions")
+    tonight.github.faults.refuse("too long", path="/reactions")
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.advance_and_settle()
     with tonight.database.transaction() as db:
@@ -544,7 +544,7 @@ def test_a_long_delivery_is_shown_in_part(tonight: Night) -> None:
 def test_a_dead_letter_is_carried_out_after_all_and_never_twice(tonight: Night) -> None:
     """The first try was refused; the second succeeded without our knowledge: the comment is found, not posted again."""
     number = open_incident(tonight)
-    tonight.github.faults.add("status", status=422, method="POST", path="/comments")
+    tonight.github.faults.refuse("too long", method="POST", path="/comments")
     tonight.github.person("mona").comments(tonight.shop, number, "/help")
     tonight.advance_and_settle()
     (row,) = json.loads(run_command_line(tonight, "outbox", "list", "--json")[1])
@@ -568,7 +568,7 @@ def test_a_dead_letter_is_carried_out_after_all_and_never_twice(tonight: Night) 
 
 def test_a_dead_letter_is_dropped(tonight: Night) -> None:
     number = open_incident(tonight)
-    tonight.github.faults.add("status", status=422, path="/reactions")
+    tonight.github.faults.refuse("too long", path="/reactions")
     tonight.github.person("mona").comments(tonight.shop, number, "/ack")
     tonight.advance_and_settle()
     record_heartbeat(tonight)

@@ -324,10 +324,12 @@ _EVENT_PARSERS: dict[str, Callable[[_Playback, str, dict[str, Any]], Event]] = {
     "unlabels": lambda play, rest, common: events.Unlabeled(**common, label=rest),
     "closes": _event_parser(events.Closed),
     "reopens": _event_parser(events.Reopened),
-    "locks": _event_parser(events.IssueUnavailable, reason="locked"),
+    "locks": _event_parser(events.ConversationLocked),
     "deletes": _event_parser(events.IssueUnavailable, reason="deleted"),
     "transfers": _event_parser(events.IssueUnavailable, reason="transferred"),
-    "unlocks": _event_parser(events.IssueAvailable),
+    "unlocks": _event_parser(events.ConversationUnlocked),
+    "vanishes": _event_parser(events.IssueUnavailable, reason="gone"),
+    "is seen again": _event_parser(events.IssueAvailable),
     "postmortem": lambda play, rest, common: _POSTMORTEM_EVENTS[rest](
         **{**common, "url": "https://github.com/acme/shop/pull/8"}, pull=8
     ),

@@ -32,9 +32,10 @@ from app.core.backtest import PastIncident
 from app.core.events import (
     Closed,
     Commented,
+    ConversationLocked,
+    ConversationUnlocked,
     Edited,
     Event,
-    IssueAvailable,
     IssueUnavailable,
     Labeled,
     Opened,
@@ -214,7 +215,8 @@ def _build_event(
     simple_events: dict[str, Callable[..., Event]] = {
         "closed": Closed,
         "reopened": Reopened,
-        "unlocked": IssueAvailable,
+        "locked": ConversationLocked,
+        "unlocked": ConversationUnlocked,
     }
     return simple_events[event](**common) if event in simple_events else IssueUnavailable(reason=event, **common)
 
@@ -354,7 +356,8 @@ _SIMPLE_EVENT_NAMES: Mapping[type[Event], str] = {
     Unlabeled: "unlabeled",
     Closed: "closed",
     Reopened: "reopened",
-    IssueAvailable: "unlocked",
+    ConversationLocked: "locked",
+    ConversationUnlocked: "unlocked",
 }
 
 

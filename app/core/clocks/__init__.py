@@ -72,7 +72,8 @@ def still_due(notice: Escalate | Remind, incident: Incident) -> bool:
     An update given after the notice was created replaces a reminder to give one.
     """
     if notice.key.startswith(f"{postmortem.NAME}/"):
-        return incident.resolved_at is not None and not postmortem.is_merged(incident)
+        is_refused = bool(incident.postmortem_refusal) and incident.postmortem is None
+        return incident.resolved_at is not None and not postmortem.is_merged(incident) and not is_refused
     if not isinstance(notice, Remind):
         return incident.status.open
     if notice.clock == regulatory.NAME:

@@ -40,8 +40,8 @@ def is_merged(incident: Incident) -> bool:
 
 def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the unfired breach and overdue alarms until the postmortem is merged."""
-    if is_merged(incident):
-        return
+    if is_merged(incident) or (incident.postmortem_refusal and incident.postmortem is None):
+        return  # merged, or GitHub refuses the document, so there is nothing to remind people of
     for guarded in deadlines(incident, policy):
         yield from breach(guarded, incident)
     if incident.postmortem_wanted and incident.closed_at is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.core.commands import ack, escalate, postmortem, resolve, severity, status, update
+from app.core.commands import ack, escalate, postmortem, resolve, retry, severity, status, update
 from app.core.commands import help as help_
 from app.core.commands.command import Answer, Call, Command
 
@@ -16,6 +16,7 @@ COMMANDS: dict[str, Command] = {
         escalate.COMMAND,
         resolve.COMMAND,
         postmortem.COMMAND,
+        retry.COMMAND,
         help_.COMMAND,
     )
 }

@@ -95,7 +95,7 @@ def _body(
         title=escape(incident.title),
         summary_line=_summary_line(incident, policy, now),
         unavailable=incident.unavailable,
-        warnings=[escape(warning, 300) for warning in warnings],
+        warnings=[escape(warning, 700) for warning in (*_state_warnings(incident), *warnings)],
         deadlines=running_rows,
         decided=decided_rows,
         decided_title=_decided_title(decided_rows),
@@ -111,6 +111,20 @@ def _body(
         timeline_title=_timeline_title(len(incident.timeline), len(shown)),
         commands=[(code_span(command.usage), command.summary) for command in COMMANDS.values()],
     )
+
+
+def _state_warnings(incident: Incident) -> Iterator[str]:
+    """Yield what GitHub does not let us do on this incident, a sentence each, and what would help."""
+    if incident.conversation_locked:
+        yield (
+            "The conversation is locked, so our comments wait until somebody unlocks it."
+            " Clocks, labels, assignments and messages to people go on."
+        )
+    if incident.postmortem_refusal and incident.postmortem is None:
+        yield (
+            f"The postmortem pull request cannot be opened. {incident.postmortem_refusal}"
+            " It is tried again every day, and at once on /postmortem."
+        )
 
 
 def _summary_line(incident: Incident, policy: Policy, now: datetime) -> Markdown:
@@ -194,7 +208,15 @@ def _facts(
     if pull := incident.postmortem:
         yield "Postmortem", [markdown("{}, {}", link(markdown("pull request {}", pull.number), pull.url), pull.state)]
     elif incident.postmortem_wanted:
-        yield "Postmortem", [markdown("its pull request is being opened")]
+        yield (
+            "Postmortem",
+            [
+                markdown(
+                    "its pull request is {}",
+                    "refused by GitHub, see above" if incident.postmortem_refusal else "being opened",
+                )
+            ],
+        )
 
 
 def _time_facts(incident: Incident, policy: Policy, day: date) -> Iterator[Fact]:

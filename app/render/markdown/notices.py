@@ -17,6 +17,7 @@ from app.core.effects import (
     Notice,
     Page,
     PolicyFaultNotice,
+    RefusalNotice,
     Remind,
     SeverityQuestion,
 )
@@ -45,6 +46,7 @@ from app.render.time_format import format_time, format_timedelta, format_utc
 
 _LOUDNESS_ORDER: tuple[type[Notice], ...] = (
     PolicyFaultNotice,
+    RefusalNotice,
     ChannelFailure,
     SeverityQuestion,
     Remind,
@@ -137,7 +139,9 @@ def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime)
 
 
 def _fault_headline(notice: Notice, name: Markdown, title: Markdown, policy: Policy) -> Markdown:
-    """Build the headline for a fault of the policy, a failed channel or a report of unclear severity."""
+    """Build the headline for a fault of the policy, a refusal, a failed channel or a report of unclear severity."""
+    if isinstance(notice, RefusalNotice):
+        return markdown("🛠️ **GitHub refuses {}** of {} {}", escape(notice.what, 60), name, title)
     if isinstance(notice, PolicyFaultNotice):
         return markdown("🛠️ **`.github/incidents.yml` cannot be obeyed**: {}", escape(notice.faults[0], 120))
     if isinstance(notice, ChannelFailure):
@@ -198,7 +202,7 @@ def due_phrase(due: datetime, now: datetime) -> Markdown:
 def _paragraphs(notices: Sequence[Notice], incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
     """Yield a paragraph for each notice with what it asks of the reader; several pages give one."""
     if not incident.status.open and not any(
-        isinstance(n, Escalate | Remind) and still_due(n, incident) for n in notices
+        isinstance(n, RefusalNotice) or (isinstance(n, Escalate | Remind) and still_due(n, incident)) for n in notices
     ):
         yield markdown("It is **{}** by now: nothing is asked of you any more.", incident.status.value)
     has_page = False
@@ -214,10 +218,17 @@ def _paragraphs(notices: Sequence[Notice], incident: Incident, policy: Policy, n
             yield _reminder_paragraph(each, incident, policy, now)
         elif isinstance(each, SeverityQuestion) and incident.grade.uncertain:
             yield from _question_paragraphs(each, incident, policy)
-        elif isinstance(each, PolicyFaultNotice):
-            yield _policy_fault_paragraph(each)
-        elif isinstance(each, ChannelFailure):
-            yield _channel_failure_paragraph(each)
+        else:
+            yield from _fault_paragraphs(each)
+
+
+def _fault_paragraphs(notice: Notice) -> Iterator[Markdown]:
+    if isinstance(notice, RefusalNotice):
+        yield _refusal_paragraph(notice)
+    elif isinstance(notice, PolicyFaultNotice):
+        yield _policy_fault_paragraph(notice)
+    elif isinstance(notice, ChannelFailure):
+        yield _channel_failure_paragraph(notice)
 
 
 def _escalation_paragraphs(notice: Escalate, incident: Incident, policy: Policy, now: datetime) -> Iterator[Markdown]:
@@ -244,6 +255,16 @@ def _policy_fault_paragraph(notice: PolicyFaultNotice) -> Markdown:
         "To mend:\n\n{}{}",
         shown,
         more,
+    )
+
+
+def _refusal_paragraph(notice: RefusalNotice) -> Markdown:
+    return markdown(
+        "GitHub does not accept {}; it says “{}”. {} It is tried again every day, and at once when somebody writes {}.",
+        escape(notice.what, 60),
+        escape(notice.reason, 300),
+        escape(notice.advice, 400),
+        code_span("/retry"),
     )
 
 

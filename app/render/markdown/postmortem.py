@@ -16,7 +16,7 @@ from app.core.incident import Incident
 from app.core.metrics import durations
 from app.core.policy import Duration, Policy, Target
 from app.core.timeline import Entry, EntryKind
-from app.ports import NewFile
+from app.ports import NewFile, postmortem_branches
 from app.render.markdown import links as places
 from app.render.markdown import phrases
 from app.render.markdown.markup import (
@@ -54,7 +54,7 @@ def render_postmortem(incident: Incident, policy: Policy, *, comment_urls: Mappi
     title = f"Postmortem of {incident.id}: {short_title}" if short_title else f"Postmortem of {incident.id}"
     return NewFile(
         path=f"docs/incidents/postmortems/{match['year']}/{incident.id}.md",
-        branch=f"muster/postmortem-{incident.number}",
+        branches=postmortem_branches(incident.number),
         title=title,
         message=f"{title}\n\nRefs #{incident.number}\n",
         text=_document(incident, policy, comment_urls, now) + "\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -12,7 +13,70 @@ from typing import Any, Literal
 
 from flask import Request, Response
 
+from app.sandbox.github.errors import FieldError
+
 FaultKind = Literal["pre", "lost", "post5", "late", "trunc", "hang", "status"]
+
+
+_DEFAULT_WORDS = {
+    400: "Problems parsing JSON",
+    401: "Bad credentials",
+    403: "Resource not accessible by integration",
+    404: "Not Found",
+    409: "Conflict",
+    410: "This issue was deleted",
+    422: "Validation Failed",
+    429: "API rate limit exceeded",
+    451: "Repository access blocked",
+    503: "Service Unavailable",
+}
+"""GitHub's most frequent words with each status."""
+
+REFUSALS: dict[str, tuple[int, str, tuple[FieldError, ...]]] = {
+    "suspended": (403, "This installation has been suspended", ()),
+    "ip allow list": (
+        403,
+        (
+            "Although you appear to have the correct authorization credentials, the `octo` organization has an IP"
+            " allow list enabled, and your IP address is not permitted to access this resource."
+        ),
+        (),
+    ),
+    "blocked": (403, "Repository access blocked", ()),
+    "not accessible": (403, "Resource not accessible by integration", ()),
+    "locked": (403, "Unable to create comment because issue is locked.", ()),
+    "archived": (403, "Repository was archived so is read-only.", ()),
+    "pulls not allowed": (403, "GitHub Actions is not permitted to create or approve pull requests.", ()),
+    "ruleset": (422, "Repository rule violations found\n\nCannot create ref due to creations being restricted.", ()),
+    "not found": (404, "Not Found", ()),
+    "deleted": (410, "This issue was deleted", ()),
+    "issues disabled": (410, "Issues has been disabled in this repository.", ()),
+    "conflict": (409, "Conflict", ()),
+    "unresolved": (
+        422,
+        "Validation Failed",
+        ({"resource": "Issue", "code": "unprocessable", "field": "data", "message": "Could not resolve to a node"},),
+    ),
+    "unprocessable": (422, "The request could not be processed because too many writes happened at once.", ()),
+    "too quickly": (422, "was submitted too quickly", ()),
+    "too long": (
+        422,
+        "Validation Failed",
+        (
+            {
+                "resource": "IssueComment",
+                "code": "custom",
+                "field": "body",
+                "message": "body is too long (maximum is 65536 characters)",
+            },
+        ),
+    ),
+    "invalid label": (422, "Validation Failed", ({"resource": "Label", "code": "invalid", "field": "name"},)),
+    "head not visible": (422, "Validation Failed", ({"resource": "PullRequest", "code": "invalid", "field": "head"},)),
+    "abuse": (403, "You have triggered an abuse detection mechanism. Please wait a few minutes.", ()),
+    "secondary limit": (403, "You have exceeded a secondary rate limit. Please wait a few minutes.", ()),
+}
+"""Refusals in GitHub's own words: status, message and field errors, by a short name."""
 
 
 @dataclass
@@ -25,7 +89,9 @@ class Fault:
     late    the connection closes at once, and `seconds` later it is done all the same
     trunc   done, and the response breaks off in the middle
     hang    nothing is done, and the connection closes only after `seconds`
-    status  nothing is done, and the response is `status` with `headers`
+    status  nothing is done, and the response is `status` with `headers`, GitHub's `message` and its `errors`
+
+    An empty `message` stands for the words that GitHub uses most with that status.
     """
 
     kind: FaultKind
@@ -35,6 +101,8 @@ class Fault:
     seconds: float = 0.0
     status: int = 502
     headers: dict[str, str] = field(default_factory=dict)
+    message: str = ""
+    errors: tuple[FieldError, ...] = ()
 
     def matches(self, request: Request) -> bool:
         """Return True if the request has the fault's method and contains its path; None matches every request."""
@@ -60,6 +128,11 @@ class Faults:
         with self._lock:
             self._pending.append(fault)
         return fault
+
+    def refuse(self, name: str, **parts: Any) -> Fault:
+        """Add a refusal of REFUSALS for the next `times` calls that match."""
+        status, message, errors = REFUSALS[name]
+        return self.add("status", status=status, message=message, errors=errors, **parts)
 
     def clear(self) -> None:
         """Remove all pending faults."""
@@ -98,8 +171,11 @@ class Faults:
 
 def _fail_without_effect(fault: Fault, request: Request) -> Response:
     if fault.kind == "status":
-        message = f'{{"message":"simulated {fault.status}","status":"{fault.status}"}}'
-        return Response(message, fault.status, fault.headers, content_type="application/json")
+        body: dict[str, Any] = {"message": fault.message or _DEFAULT_WORDS.get(fault.status, "Server Error")}
+        if fault.errors:
+            body["errors"] = list(fault.errors)
+        body |= {"documentation_url": "https://docs.github.com/rest", "status": str(fault.status)}
+        return Response(json.dumps(body), fault.status, fault.headers, content_type="application/json; charset=utf-8")
     if fault.kind == "hang":
         time.sleep(fault.seconds)
     return _close_connection(request)

@@ -7,7 +7,7 @@ are one alarm, and an alarm ends by itself when its cause is gone.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import psycopg
@@ -16,12 +16,23 @@ from prometheus_client import Counter, Gauge
 
 from app.core.clocks import alarms
 from app.core.effects import ShowBoard
+from app.core.incident import Incident
 from app.core.policy import Policy
 from app.ports import DeliveryFailed, IncidentKey
 from app.rate_limit import APP
 from app.safe_http import SafeHttpClient
-from app.store import audit, comment_log, incidents, outbox, rate_limits, sync_state
+from app.store import (
+    audit,
+    comment_log,
+    failed_processing,
+    incidents,
+    outbox,
+    policies,
+    rate_limits,
+    sync_state,
+)
 from app.store.audit import AuditFinding, HealthFigures
+from app.store.failed_processing import SET_ASIDE_FAILURES, ProcessingFailure
 from app.worker.context import WorkerContext
 from app.worker.monitoring.gauges import OLDEST_ALARM
 from app.worker.monitoring.rate_limit_metrics import update_rate_limit_gauges
@@ -57,7 +68,10 @@ AUDIT_ALARMS = Counter("muster_audit_alarms", "How often the audit began to repo
 AUDIT_TIMESTAMP_SECONDS = Gauge("muster_audit_timestamp_seconds", "Time of the last audit, in seconds since 1970")
 HEARTBEATS = Counter("muster_heartbeats", "Heartbeats that were sent, withheld or failed", ["outcome"])
 
-FINDING_NAMES = ("workers", "inbox", OVERDUE_FINDING, "stuck", "dead-letters", "breaker", "drift", "budget")
+FINDING_NAMES = (
+    *("workers", "inbox", "lost-reports", OVERDUE_FINDING, "stuck", "set-aside", "policy", "refused", "dead-letters"),
+    *("breaker", "drift", "budget"),
+)
 """The names of all findings that the audit may report."""
 
 
@@ -71,9 +85,18 @@ def readiness_problems(ctx: WorkerContext) -> list[str]:
         figures = audit.load_health_figures(db, now)
         schema_newer = audit.is_schema_newer(db)
         budgets = rate_limits.load_remaining_fractions(db, now)
+        stuck_jobs = audit.list_stuck_jobs(db, now - STALLED_AGE)
+        failures = failed_processing.list_failures(db)
+        failing_policies = policies.count_failures(db)
     reasons = [
         finding.message
-        for finding in (*_worker_findings(figures), *_inbox_findings(figures), *_budget_findings(budgets))
+        for finding in (
+            *_worker_findings(figures),
+            *_inbox_findings(figures),
+            *_budget_findings(budgets),
+            *_stuck_findings(stuck_jobs),
+            *_failure_findings(failures, failing_policies),
+        )
     ]
     if figures.max_alarm_delay > OVERDUE_ALARM_AGE:
         reasons.append(f"an alarm is {_format_duration(figures.max_alarm_delay)} late")
@@ -207,17 +230,24 @@ def _collect_findings(ctx: WorkerContext, now: datetime) -> Iterable[AuditFindin
         limited_incident_keys = comment_log.list_limited_incident_keys(db, now)
         budgets = rate_limits.load_remaining_fractions(db, now)
         drift_checkpoint = sync_state.load_checkpoints(db).get("drift")
+        failures, failing_policies = failed_processing.list_failures(db), policies.count_failures(db)
+        refused_incident_keys = outbox.list_refused_incident_keys(db)
     yield from _worker_findings(figures)
     yield from _inbox_findings(figures)
+    yield from _stuck_findings(stuck_jobs)
+    yield from _failure_findings(failures, failing_policies)
+    if refused_incident_keys:
+        yield AuditFinding(
+            "refused",
+            f"GitHub refuses a part of the work on {_pluralize(len(refused_incident_keys), 'issue')}: see the boards",
+            tuple(refused_incident_keys),
+        )
     if overdue_incident_keys := list(_list_overdue_incidents(ctx, now)):
         yield AuditFinding(
             OVERDUE_FINDING,
             f"{_pluralize(len(overdue_incident_keys), 'incident')} should have rung a minute ago or more",
             tuple(overdue_incident_keys),
         )
-    if stuck_jobs:
-        count = _pluralize(len(stuck_jobs), "wake-up")
-        yield AuditFinding("stuck", f"{count} waiting or running for more than {_format_duration(STALLED_AGE)}")
     if dead_incident_keys:
         yield AuditFinding(
             "dead-letters",
@@ -250,8 +280,37 @@ def _worker_findings(figures: HealthFigures) -> Iterable[AuditFinding]:
 
 
 def _inbox_findings(figures: HealthFigures) -> Iterable[AuditFinding]:
+    if figures.lost_reports:
+        yield AuditFinding(
+            "lost-reports",
+            f"{_pluralize(figures.lost_reports, 'delivery', 'deliveries')} could not be processed by the rules:"
+            " muster inbox list",
+        )
     if figures.oldest_unprocessed > STALLED_AGE:
         yield AuditFinding("inbox", f"a delivery has been waiting for {_format_duration(figures.oldest_unprocessed)}")
+
+
+def _stuck_findings(stuck_jobs: Sequence[int]) -> Iterable[AuditFinding]:
+    if stuck_jobs:
+        count = _pluralize(len(stuck_jobs), "wake-up")
+        yield AuditFinding("stuck", f"{count} waiting or running for more than {_format_duration(STALLED_AGE)}")
+
+
+def _failure_findings(failures: Iterable[ProcessingFailure], failing_policies: int) -> Iterable[AuditFinding]:
+    set_aside = [failure for failure in failures if failure.is_set_aside]
+    if set_aside:
+        yield AuditFinding(
+            "set-aside",
+            f"{_pluralize(len(set_aside), 'incident')} set aside after {SET_ASIDE_FAILURES} failures or more,"
+            f" the last one with: {set_aside[-1].reason}",
+            tuple(failure.incident_key for failure in set_aside),
+        )
+    if failing_policies:
+        yield AuditFinding(
+            "policy",
+            f"the rules fail under the policy of {_pluralize(failing_policies, 'repository', 'repositories')},"
+            " so the one before it applies there",
+        )
 
 
 def _budget_findings(budgets: Mapping[int, float]) -> Iterable[AuditFinding]:
@@ -271,7 +330,7 @@ def _budget_findings(budgets: Mapping[int, float]) -> Iterable[AuditFinding]:
 
 def _list_overdue_incidents(ctx: WorkerContext, now: datetime) -> Iterable[IncidentKey]:
     """Yield the incidents with an alarm that should have fired a minute ago, whether it is stored or not."""
-    policies: dict[int, Policy | None] = {}
+    policy_by_repo_id: dict[int, Policy | None] = {}
     with ctx.database.transaction() as db:
         overdue_keys = dict.fromkeys(incidents.list_due_incident_keys(db, now - OVERDUE_ALARM_AGE))
         open_incidents = list(audit.iterate_open_incidents(db))
@@ -279,11 +338,20 @@ def _list_overdue_incidents(ctx: WorkerContext, now: datetime) -> Iterable[Incid
     for incident_key, incident in open_incidents:
         if incident_key in overdue_keys:
             continue
-        if incident_key.repo_id not in policies:
-            policies[incident_key.repo_id] = _load_policy(ctx, incident_key.repo_id, now)
-        policy = policies[incident_key.repo_id]
-        if policy is not None and any(alarm.due <= now - OVERDUE_ALARM_AGE for alarm in alarms(incident, policy)[:1]):
+        if incident_key.repo_id not in policy_by_repo_id:
+            policy_by_repo_id[incident_key.repo_id] = _load_policy(ctx, incident_key.repo_id, now)
+        policy = policy_by_repo_id[incident_key.repo_id]
+        if policy is not None and _has_overdue_alarm(incident_key, incident, policy, now - OVERDUE_ALARM_AGE):
             yield incident_key
+
+
+def _has_overdue_alarm(incident_key: IncidentKey, incident: Incident, policy: Policy, before: datetime) -> bool:
+    """Return True if an alarm was due before then; False where the rules fail, which is a finding of its own."""
+    try:
+        return any(alarm.due <= before for alarm in alarms(incident, policy)[:1])
+    except Exception:
+        log.exception("alarms of an incident could not be derived", incident=str(incident_key))
+        return False
 
 
 def _load_policy(ctx: WorkerContext, repo_id: int, now: datetime) -> Policy | None:
@@ -298,8 +366,8 @@ def _deduplicate(incident_keys: Iterable[IncidentKey]) -> tuple[IncidentKey, ...
     return tuple(dict.fromkeys(incident_keys))
 
 
-def _pluralize(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _pluralize(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"
 
 
 def _format_duration(duration: timedelta) -> str:

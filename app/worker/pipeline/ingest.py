@@ -1,37 +1,36 @@
-"""Apply an incident's pending deliveries and due alarms in one transaction, in which nothing is sent."""
+"""Apply an incident's pending deliveries and due alarms: folded without a lock, saved in one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
-from app.core import noise_limits
-from app.core.clocks import alarms
-from app.core.effects import Effect, PolicyFaultNotice, SetLabels, ShowBoard
-from app.core.escalation import resolve_recipients
+from app.core.effects import SetLabels, ShowBoard
 from app.core.events import Opened, Role
-from app.core.incident import Incident
 from app.core.labels import desired_labels, own_labels
-from app.core.policy import ON_CALL, Policy
-from app.core.replay import log_sort_key, replay
+from app.core.policy import Policy
 from app.github import inbound
 from app.github.inbound import LabelsSeen, OwnCommentChanged, TimedEvent
 from app.policy_source.active_policy import ActivePolicy
 from app.ports import DeliveryFailed, IncidentKey, Repository, Tracker
 from app.rate_limit import Priority
-from app.store import inbox, incidents, outbox, unconfirmed_reports
+from app.store import inbox, incidents, outbox
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.incidents import StoredIncident
 from app.worker.context import WorkerContext
-from app.worker.pipeline import channel_messages
+from app.worker.pipeline import fold, missing_issues
 from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, dead_letter_delivery
+from app.worker.pipeline.fold import Folded, FoldFailed
 from app.worker.pipeline.policy_check import list_policy_deliveries, publish_check
 
 log = structlog.get_logger()
+
+_RIGHTS_QUESTION_PERIOD = timedelta(minutes=5)
+"""How long an event waits for its author's role while GitHub refuses to give it; then the role counts as unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +68,78 @@ def process_incident(ctx: WorkerContext, incident_key: IncidentKey) -> bool:
     tracker = ctx.tracker(repository).with_priority(Priority(known.incident.severity if known else None))
     active = ctx.policies.load(ctx.database, tracker, repository, now)
     parsed = list(_parse_deliveries(ctx, tracker, repository, _clamp_received_at(waiting, known), active.policy, now))
+    batch = _Batch(ctx, incident_key, active, now)
+    if known is not None and waiting and missing_issues.may_return(known.incident):
+        _bring_back(batch, repository, known, parsed)
     try:
-        _apply_deliveries(ctx, incident_key, parsed, active, now)
-    except UNREADABLE_ERRORS:
+        batch.apply(parsed, known)
+    except (FoldFailed, *UNREADABLE_ERRORS):
         # One of them is invalid.  One by one, the others are applied and that one moves to the dead letters.
         log.exception("batch failed, deliveries are processed one by one", incident=str(incident_key))
         if not parsed:
             raise
         for each in parsed:
-            _apply_one(ctx, incident_key, each, active, now)
+            batch.apply_one(each)
     return len(parsed) == len(waiting)
 
 
-def _apply_deliveries(
-    ctx: WorkerContext, incident_key: IncidentKey, parsed: list[_ParsedDelivery], active: ActivePolicy, now: datetime
+def _bring_back(
+    batch: _Batch, repository: Repository, known: StoredIncident, parsed: Sequence[_ParsedDelivery]
 ) -> None:
+    """Ask GitHub for an issue that was given up, since a delivery says that it is there, and resume its incident."""
+    event_times = [each.change.at for each in parsed if isinstance(each.change, TimedEvent)]
+    earliest = min(event_times, default=batch.now) - timedelta(seconds=1)
+    try:
+        missing_issues.resume_if_found(
+            batch.ctx, repository, batch.incident_key, batch.active, max(earliest, known.replayed_until)
+        )
+    except DeliveryFailed as failed:
+        log.warning("issue not looked for", incident=str(batch.incident_key), reason=str(failed))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What is needed to apply deliveries to one incident."""
+
+    ctx: WorkerContext
+    incident_key: IncidentKey
+    active: ActivePolicy
+    now: datetime
+
+    def apply(self, parsed: Sequence[_ParsedDelivery], known: StoredIncident | None) -> None:
+        """Apply the deliveries and the due alarms; `known` is the incident as it was read before."""
+        fold.repeat_while_stale(
+            self.ctx, self.incident_key, lambda before: _fold_and_save(self, before, parsed), first=known
+        )
+        self.ctx.failpoints.reach("after_commit")
+
+    def apply_one(self, each: _ParsedDelivery) -> None:
+        """Apply one delivery, or move it to the dead letters if that fails."""
+        try:
+            self.apply([each], self._load())
+        except (FoldFailed, *UNREADABLE_ERRORS) as problem:
+            self.apply([_ParsedDelivery(each.delivery, problem=repr(problem))], self._load())
+
+    def _load(self) -> StoredIncident | None:
+        with self.ctx.database.autocommit() as db:
+            return incidents.load_incident(db, self.incident_key)
+
+
+def _fold_and_save(
+    batch: _Batch, before: StoredIncident | None, parsed: Sequence[_ParsedDelivery]
+) -> StoredIncident | None:
+    ctx, incident_key, active, now = batch.ctx, batch.incident_key, batch.active, batch.now
+    folded, corrected = None, None
+    # Deliveries before the opening are kept if the issue is an incident: the opening is still to come.
+    if before is not None or any(each.is_incident or _is_opening(each) for each in parsed):
+        corrected = _find_corrected_opening(ctx, incident_key, before, parsed)
+        events = (each.change for each in parsed if isinstance(each.change, TimedEvent))
+        folded = fold.fold_events(ctx, incident_key, before, events, active, now, corrected_opening=corrected)
     with ctx.database.transaction() as db:
-        before = incidents.lock_incident(db, incident_key)
-        after = _apply_parsed(db, incident_key, before, parsed, active, now)
+        fold.require_unchanged(db, incident_key, before)
+        if corrected is not None:
+            incidents.correct_event(db, incident_key, corrected)
+        after = _save_parsed(db, incident_key, folded, parsed, now) if folded is not None else None
         ctx.failpoints.reach("mid_reduce")
         if after is not None and after.incident.fired_alarms != (
             before.incident.fired_alarms if before is not None else frozenset()
@@ -100,28 +153,7 @@ def _apply_deliveries(
         if processed := [each.delivery for each in parsed if not each.problem]:
             inbox.mark_processed(db, processed, no_incident=after is None)
         ctx.failpoints.reach("before_commit")
-    ctx.failpoints.reach("after_commit")
-
-
-def _apply_one(
-    ctx: WorkerContext, incident_key: IncidentKey, parsed: _ParsedDelivery, active: ActivePolicy, now: datetime
-) -> None:
-    try:
-        _apply_deliveries(ctx, incident_key, [parsed], active, now)
-    except UNREADABLE_ERRORS as problem:
-        _apply_deliveries(ctx, incident_key, [_ParsedDelivery(parsed.delivery, problem=repr(problem))], active, now)
-
-
-def record_event(ctx: WorkerContext, incident_key: IncidentKey, events: Iterable[TimedEvent]) -> None:
-    """Apply events that we caused ourselves, such as a pull request that we opened."""
-    now = ctx.clock()
-    with ctx.database.autocommit() as db:
-        repository = incidents.load_repository(db, incident_key.repo_id)
-    if repository is None:
-        return
-    active = ctx.policies.load(ctx.database, ctx.tracker(repository), repository, now)
-    with ctx.database.transaction() as db:
-        apply_events(db, incident_key, incidents.lock_incident(db, incident_key), events, active, now)
+    return after
 
 
 def _clamp_received_at(waiting: list[Delivery], known: StoredIncident | None) -> list[Delivery]:
@@ -133,8 +165,12 @@ def _clamp_received_at(waiting: list[Delivery], known: StoredIncident | None) ->
 
 def _parse_deliveries(
     ctx: WorkerContext, tracker: Tracker, repository: Repository, waiting: list[Delivery], policy: Policy, now: datetime
-) -> Iterable[_ParsedDelivery]:
-    """Parse the deliveries in order of arrival, up to the first whose author's permission cannot be asked for now."""
+) -> Iterator[_ParsedDelivery]:
+    """Parse the deliveries in order of arrival, without those whose author's role is not known yet.
+
+    While GitHub cannot be reached, the ones behind such a delivery wait with it.  Where GitHub refuses to give the
+    role, only that delivery waits, for some minutes; then the role counts as unknown.
+    """
     for delivery in waiting:
         try:
             payload = inbound.parse_payload(delivery.body)
@@ -147,7 +183,12 @@ def _parse_deliveries(
             found = _with_author_role(ctx, tracker, repository, found, policy, now)
         except DeliveryFailed as failed:
             log.warning("rights not known yet", guid=delivery.guid, reason=str(failed))
-            return
+            if failed.refusal is None:
+                return
+            if now - delivery.received_at < _RIGHTS_QUESTION_PERIOD:
+                continue
+            assert isinstance(found, TimedEvent)
+            found = replace(found, event=replace(found.event, role=Role.UNKNOWN))
         is_opening = delivery.event == "issues" and payload.get("action") == "opened"
         yield _ParsedDelivery(delivery, found, seen, is_incident, is_opening=is_opening)
 
@@ -167,139 +208,50 @@ def _with_author_role(
     return replace(found, event=replace(found.event, role=role))
 
 
-def _apply_parsed(
+def _save_parsed(
     db: Db,
     incident_key: IncidentKey,
-    stored: StoredIncident | None,
-    parsed: list[_ParsedDelivery],
-    active: ActivePolicy,
+    folded: Folded,
+    parsed: Sequence[_ParsedDelivery],
     now: datetime,
-) -> StoredIncident | None:
-    # Deliveries before the opening are kept if the issue is an incident: the opening is still to come.
-    if stored is None and not any(each.is_incident or _is_opening(each) for each in parsed):
-        return None
-    own_comment_changes = [each.change for each in parsed if isinstance(each.change, OwnCommentChanged)]
-    if stored is not None and any(change.comment_id == stored.board_id for change in own_comment_changes):
-        if any(change.deleted and change.comment_id == stored.board_id for change in own_comment_changes):
-            incidents.record_board(db, incident_key, None, "")
-            stored = replace(stored, board_id=None, board_url="")
-        outbox.add_effects(db, incident_key, (ShowBoard(),), now)
-    replay_all = stored is not None and any(
-        _restore_original_report(db, incident_key, each) for each in parsed if each.is_opening
-    )
-    events = (each.change for each in parsed if isinstance(each.change, TimedEvent))
-    stored = apply_events(db, incident_key, stored, events, active, now, replay_all=replay_all)
-    if stored is not None:
-        queue_label_update(
-            db,
-            incident_key,
-            stored,
-            [each.labels_seen for each in parsed if each.labels_seen],
-            active.policy,
-            now,
-        )
-        _queue_policy_fault_notices(db, incident_key, stored.incident, active, now)
-    return stored
-
-
-def _restore_original_report(db: Db, incident_key: IncidentKey, parsed: _ParsedDelivery) -> bool:
-    """Replace a logged opening that was built from a later state of the issue by the original report.
-
-    True if the log changed.
-    """
-    found = parsed.change
-    if not isinstance(found, TimedEvent) or not isinstance(found.event, Opened) or found.event.adopted:
-        return False
-    known = incidents.load_opening(db, incident_key)
-    if known is None or known[0] != found.at or known[1].adopted:
-        return False
-    corrected = replace(known[1], title=found.event.title, report=found.event.report)
-    if corrected != known[1]:
-        incidents.correct_event(db, incident_key, corrected)
-    return corrected != known[1]
-
-
-def apply_events(
-    db: Db,
-    incident_key: IncidentKey,
-    stored: StoredIncident | None,
-    events: Iterable[TimedEvent],
-    active: ActivePolicy,
-    now: datetime,
-    *,
-    replay_all: bool = False,
-) -> StoredIncident | None:
-    """Apply events to the incident, save it, update its alarms and write the effects to the outbox.
-
-    Events in order continue from the stored state.  If one is late, or precedes an alarm that has fired, or
-    `replay_all` is set, the whole log is replayed.
-    """
-    new_events = sorted(
-        _append_new_events(db, incident_key, stored, events), key=lambda one: log_sort_key(one.at, one.event)
-    )
-    until = max([now, *(one.at for one in new_events)])
-    if stored is not None and not replay_all and (not new_events or new_events[0].at > stored.replayed_until):
-        decision = replay([(one.at, one.event) for one in new_events], active.policy, until, initial=stored.incident)
-    else:
-        decision = replay(incidents.load_log(db, incident_key), active.policy, until)
-    if decision.incident is None:
-        return None
-    new = _save_incident(db, incident_key, stored, decision.incident, new_events, until)
-    effects: tuple[Effect, ...] = decision.effects
-    alarms_changed = incidents.sync_alarms(db, incident_key, alarms(new.incident, active.policy))
-    if alarms_changed and not effects and not new.incident.unavailable:
-        effects = (ShowBoard(),)  # another policy is active, and the board shows its deadlines
-    if noise_limits.is_confirmed(new.incident) and (stored is None or not noise_limits.is_confirmed(stored.incident)):
-        unconfirmed_reports.release_confirmed(db, incident_key, now)
-    channel_messages.queue_messages(db, incident_key, new.incident, effects, active.policy, now)
-    outbox.add_effects(db, incident_key, effects, now)
-    return new
-
-
-def _save_incident(
-    db: Db,
-    incident_key: IncidentKey,
-    stored: StoredIncident | None,
-    incident: Incident,
-    new_events: list[TimedEvent],
-    until: datetime,
 ) -> StoredIncident:
-    alarms_fired = stored is None or incident.fired_alarms != stored.incident.fired_alarms
-    last_event_at = max((one.at for one in new_events), default=None)
-    replayed_before = stored.replayed_until if stored else incident.declared_at
-    replayed_until = until if alarms_fired else max(filter(None, (replayed_before, last_event_at)))
-    new = (
-        replace(stored, incident=incident, replayed_until=replayed_until)
-        if stored
-        else StoredIncident(incident, replayed_until)
-    )
-    if stored is None or new != stored:
-        incidents.save_incident(db, incident_key, new)
-    return new
+    """Save the folded incident, and what the deliveries show beside their events."""
+    own_comment_changes = [each.change for each in parsed if isinstance(each.change, OwnCommentChanged)]
+    stored, board_deleted = folded.base, False
+    if stored is not None and any(change.comment_id == stored.board_id for change in own_comment_changes):
+        board_deleted = any(change.deleted for change in own_comment_changes if change.comment_id == stored.board_id)
+        if board_deleted:
+            incidents.record_board(db, incident_key, None, "")
+        outbox.add_effects(db, incident_key, (ShowBoard(),), now)
+    after = fold.save_fold(db, incident_key, folded, now)
+    after = replace(after, board_id=None, board_url="") if board_deleted else after
+    labels_seen = [each.labels_seen for each in parsed if each.labels_seen]
+    queue_label_update(db, incident_key, after, labels_seen, folded.active.policy, now)
+    fold.queue_policy_fault_notices(db, incident_key, after.incident, folded.active, now)
+    return after
 
 
-def _append_new_events(
-    db: Db, incident_key: IncidentKey, stored: StoredIncident | None, events: Iterable[TimedEvent]
-) -> list[TimedEvent]:
-    """Log each event once and return the new ones.
-
-    An opening without an incident id gets one here, the only place where ids are assigned.
-    """
-    known, found = stored is not None, dict[str, TimedEvent]()
-    for one in events:
-        event = one.event
-        if isinstance(event, Opened):
-            if known:
-                continue
-            known = True
-            event = (
-                event
-                if event.id
-                else replace(event, id=incidents.allocate_incident_id(db, incident_key.repo_id, one.at.date()))
-            )
-        found.setdefault(event.key, TimedEvent(one.at, event))
-    new = incidents.append_events(db, incident_key, ((one.at, one.event) for one in found.values()))
-    return [one for key, one in found.items() if key in new]
+def _find_corrected_opening(
+    ctx: WorkerContext, incident_key: IncidentKey, stored: StoredIncident | None, parsed: Sequence[_ParsedDelivery]
+) -> Opened | None:
+    """Return the logged opening with its original report, if it was built from a later state of the issue."""
+    openings = [each.change for each in parsed if each.is_opening and isinstance(each.change, TimedEvent)]
+    if stored is None or not openings:
+        return None
+    with ctx.database.autocommit() as db:
+        known = incidents.load_opening(db, incident_key)
+    for found in openings:
+        if (
+            known is None
+            or not isinstance(found.event, Opened)
+            or found.event.adopted
+            or known[0] != found.at
+            or known[1].adopted
+        ):
+            continue
+        corrected = replace(known[1], title=found.event.title, report=found.event.report)
+        return corrected if corrected != known[1] else None
+    return None
 
 
 def queue_label_update(
@@ -314,6 +266,8 @@ def queue_label_update(
 
     GitHub's times are in whole seconds.  If two label sets of the same second differ, the issue itself has to be read.
     """
+    if stored.incident.unavailable:
+        return
     if labels_seen:
         at = max(one.at for one in labels_seen)
         newest = {one.labels for one in labels_seen if one.at == at}
@@ -321,31 +275,10 @@ def queue_label_update(
             incidents.record_labels(db, incident_key, newest.pop(), at)
         else:
             incidents.mark_labels_stale(db, incident_key)
-    if stored.incident.unavailable:
-        return
     current, uncertain = incidents.load_labels(db, incident_key)
     desired = desired_labels(stored.incident, policy)
     if uncertain or current & own_labels(policy.labels) != desired:
         outbox.add_effects(db, incident_key, (SetLabels(labels=desired),), now)
-
-
-def _queue_policy_fault_notices(
-    db: Db, incident_key: IncidentKey, incident: Incident, active: ActivePolicy, now: datetime
-) -> None:
-    """Queue a notice for each policy problem, once per version, on the first open incident that is processed."""
-    if not active.problems or incident.unavailable or not incident.status.open:
-        return
-    recipients = resolve_recipients(incident, active.policy, (ON_CALL,), now)
-    for problem in active.problems:
-        if problem.mark_reported(db):
-            fault_notice = PolicyFaultNotice(
-                key=problem.notice_key,
-                to=recipients.people,
-                unstaffed=recipients.unstaffed,
-                at=now,
-                faults=problem.faults,
-            )
-            outbox.add_effects(db, incident_key, (fault_notice,), now)
 
 
 def _is_opening(parsed: _ParsedDelivery) -> bool:

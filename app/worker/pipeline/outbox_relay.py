@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
+import psycopg
 import structlog
+from psycopg_pool import PoolTimeout
 
 from app.core.effective_policy import policy_for
 from app.core.effects import (
@@ -21,22 +23,33 @@ from app.core.effects import (
     PolicyFaultNotice,
     React,
     Reply,
+    RetryRefused,
     SetLabels,
     ShowBoard,
     ShowDigest,
 )
-from app.core.events import IssueUnavailable
+from app.core.events import PostmortemRefused
 from app.core.incident import Incident
 from app.core.labels import own_labels
 from app.core.notice_relevance import drop_oldest, still_relevant
 from app.core.on_call import reviewers
 from app.core.policy import Policy
 from app.github import board_state
-from app.github.inbound import TimedEvent
+from app.github.inbound import TimedEvent, event_key
 from app.github.timeline import event_links, read_postmortem_events
 from app.github.tracker import labels_of, parse_time
 from app.policy_source.active_policy import ActivePolicy
-from app.ports import Comment, ConnectionFailed, Deferred, DeliveryFailed, IncidentKey, NotFound, Repository, Tracker
+from app.ports import (
+    Comment,
+    ConnectionFailed,
+    Deferred,
+    DeliveryFailed,
+    IncidentKey,
+    NotFound,
+    Outlook,
+    Repository,
+    Tracker,
+)
 from app.rate_limit import Priority
 from app.render import render_board, render_help, render_notices, render_postmortem, render_reply
 from app.store import incidents, outbox
@@ -45,10 +58,17 @@ from app.store.outbox import LeaseLost, OutboxItem
 from app.worker.context import WorkerContext
 from app.worker.limits import comment_limit, unconfirmed_reports
 from app.worker.limits.comment_limit import Throttled
-from app.worker.pipeline import board_warnings
-from app.worker.pipeline.ingest import record_event
+from app.worker.pipeline import board_warnings, missing_issues
+from app.worker.pipeline.fold import follow_next_fallback, policy_of_incident, record_event
 from app.worker.pipeline.lease import Lease
-from app.worker.pipeline.retry_policy import MAX_RECONNECT_SECONDS, MAX_RETRY_SECONDS, backoff_seconds, should_give_up
+from app.worker.pipeline.retry_policy import (
+    MAX_RECONNECT_SECONDS,
+    MAX_RETRY_SECONDS,
+    NextStep,
+    backoff_seconds,
+    next_step_after_refusal,
+    should_give_up,
+)
 
 log = structlog.get_logger()
 
@@ -66,6 +86,14 @@ GitHub ends requests that take more than 10 s (GitHub's troubleshooting of its R
 """
 _IDEMPOTENT_EFFECTS = (React, Assign)
 """Idempotent effects: safe to repeat without checking whether an earlier attempt got through."""
+_LASTING_EFFECTS = (OpenPostmortem, SetLabels, ShowBoard, ShowDigest)
+"""Effects that are still wanted however late they succeed, so they wait for a change of what GitHub forbids."""
+_POSTMORTEM_RECHECK_PERIOD = timedelta(days=1)
+"""Time between two attempts to open a postmortem that GitHub forbids."""
+_RECHECK_PERIOD = timedelta(hours=1)
+"""Time between two attempts at the board or the labels while GitHub forbids them."""
+_UNSHOWN_REFUSAL_PERIOD = timedelta(minutes=2)
+"""How long a refusal that may pass is not shown on the board."""
 _MAX_CLOCK_SKEW = timedelta(minutes=5)
 """Allowed difference between GitHub's clock and ours in the search for our own comments."""
 
@@ -111,6 +139,10 @@ class _RelayContext:
         return found
 
 
+class _PolicyReplaced(Exception):
+    """The incident follows another policy now, because something failed under the one before."""
+
+
 def _require_safe_to_send(items: Iterable[OutboxItem]) -> None:
     """Raise Throttled while an earlier attempt at one of the items may still arrive.
 
@@ -151,8 +183,11 @@ def relay_outbox(
             if not should_continue():
                 return
             repository_policy = repository_policy or _load_repository_policy(ctx, incident_key)
-            if not _relay_batch(ctx, incident_key, items, repository_policy):
-                return
+            try:
+                if not _relay_batch(ctx, incident_key, items, repository_policy):
+                    return
+            except _PolicyReplaced:
+                repository_policy = None  # loaded again, with the problem that is reported now
     except LeaseLost as lost:
         # We were suspended for longer than the lease, and another worker has taken over.
         log.warning("lease lost", incident=str(incident_key), key=str(lost))
@@ -234,7 +269,8 @@ def _relay_batch(
         Priority(stored.incident.severity, display_only)
     )
     tracker = prioritized.with_guard(lease.check)
-    policy = policy_for(repository_policy.active.policy, stored.incident)
+    active = policy_of_incident(ctx, incident_key, stored, repository_policy.active)
+    policy = policy_for(active.policy, stored.incident)
     relay = _RelayContext(
         ctx,
         incident_key,
@@ -243,7 +279,7 @@ def _relay_batch(
         policy,
         stored.board_id,
         stored.board_url,
-        repository_policy.active.notice_keys,
+        active.notice_keys,
     )
     ctx.failpoints.reach("before_post")
     try:
@@ -255,10 +291,26 @@ def _relay_batch(
         return True
     except DeliveryFailed as failed:
         return _handle_failure(ctx, incident_key, items, failed)
+    except (LeaseLost, psycopg.Error, PoolTimeout):
+        raise
+    except Exception as problem:
+        # Such as a date of the policy that leads out of the calendar, met only when the board is rendered.
+        if not follow_next_fallback(ctx, incident_key, stored, repository_policy.active, problem):
+            raise
+        log.exception("effects failed under the policy, the next best one is taken", incident=str(incident_key))
+        _release_items(ctx, items)
+        raise _PolicyReplaced from problem
     ctx.failpoints.reach("after_post_before_mark")
     _complete_items(ctx, incident_key, items, urls)
     ctx.failpoints.reach("after_mark")
     return True
+
+
+def _release_items(ctx: WorkerContext, items: Sequence[OutboxItem]) -> None:
+    """Make the items due again, at once."""
+    with ctx.database.transaction() as db:
+        for item in items:
+            outbox.retry_at(db, item, ctx.clock(), "tried again under another policy", outcome_unknown=True)
 
 
 def _connect_for_batch(ctx: WorkerContext, items: Sequence[OutboxItem]) -> AbstractContextManager[Db]:
@@ -393,6 +445,8 @@ def _show_board(relay: _RelayContext, item: OutboxItem) -> str:
         try:
             relay.tracker.edit_comment(comment_id, body)
         except NotFound:
+            if any(comment.id == comment_id for comment in relay.tracker.comments(relay.incident_key.number)):
+                raise  # the issue still shows the board, so it was not found for a moment only
             _record_board_comment(relay, None)
         else:
             return ""
@@ -440,14 +494,20 @@ def _open_postmortem(relay: _RelayContext, item: OutboxItem) -> str:
     """Open the postmortem pull request, or go on from where an earlier attempt stopped."""
     links = {**event_links(_load_timeline(relay), relay.incident), **relay.links()}
     document = render_postmortem(relay.incident, relay.policy, comment_urls=links, now=relay.ctx.clock())
-    pull = relay.tracker.pull_of(document.branch) if item.outcome_unknown else None
+    pull = relay.tracker.pull_of(document.branches) if item.outcome_unknown else None
     if pull is None:
         _require_safe_to_send([item])
         pull = relay.tracker.open_pull_request(document)
     if pull.state == "open":
         relay.tracker.ask_review(pull.number, reviewers(relay.incident, relay.policy, relay.ctx.clock()))
-    record_event(relay.ctx, relay.incident_key, read_postmortem_events(pull, ()))
+    record_event(relay.ctx, relay.incident_key, list(read_postmortem_events(pull, ())))
     return pull.url
+
+
+def _retry_refused(relay: _RelayContext, item: OutboxItem) -> str:
+    with relay.ctx.database.single_statement() as db:
+        outbox.retry_refused(db, relay.incident_key, relay.ctx.clock())
+    return ""
 
 
 def _load_timeline(relay: _RelayContext) -> Sequence[Mapping[str, Any]]:
@@ -466,16 +526,24 @@ _HANDLERS: dict[type[Effect], Callable[[_RelayContext, OutboxItem], str]] = {
     React: _react,
     Assign: _assign,
     OpenPostmortem: _open_postmortem,
+    RetryRefused: _retry_refused,
 }
 
 
 def _defer_batch(ctx: WorkerContext, items: Sequence[OutboxItem], deferred: Deferred) -> bool:
-    """Defer the batch because of a rate limit, without counting an attempt."""
+    """Defer the batch without counting an attempt: a rate limit, or GitHub refuses the whole installation."""
     until = ctx.clock() + timedelta(seconds=deferred.retry_after or 0.0)
     log.debug("deferred", incident=str(items[0].incident_key), keys=[item.key for item in items], reason=str(deferred))
     with ctx.database.transaction() as db:
         for item in items:
-            outbox.defer_all(db, item, until, str(deferred), partly_done=isinstance(item.effect, OpenPostmortem))
+            outbox.defer_all(
+                db,
+                item,
+                until,
+                str(deferred),
+                partly_done=isinstance(item.effect, OpenPostmortem),
+                refusal=deferred.refusal.sentence if deferred.refusal else "",
+            )
     return False
 
 
@@ -484,46 +552,116 @@ def _handle_failure(
 ) -> bool:
     """Schedule a retry of the failed items, or move them to the dead letters.
 
-    True if they are not retried.  A retry makes the other items of the incident wait, so that comments keep their
-    order.
+    False if the rest of the incident has to wait, so that comments keep their order: GitHub cannot be reached.  What
+    it refuses keeps nothing else from being done.
     """
-    now, oldest = ctx.clock(), min(items, key=lambda item: item.created_at)
-    permanent = failed.retry_after is None or should_give_up(oldest.attempts + 1, oldest.created_at, now)
+    now = ctx.clock()
+    steps = [_next_step(item, items, failed, now) for item in items]
     log.warning(
         "not delivered",
         incident=str(incident_key),
         keys=[item.key for item in items],
-        never=permanent,
+        next_step=steps[0].name,
         reason=str(failed),
     )
     with ctx.database.transaction() as db:
-        for item in items:
-            if isinstance(failed, NotFound) and isinstance(item.effect, React):
-                outbox.complete(db, item, state="skipped")  # the comment was deleted, so the reaction is not needed
-            elif permanent:
-                outbox.dead_letter(db, item, str(failed))
-                log.error("moved to dead letters", incident=str(incident_key), key=item.key, reason=str(failed))
-            else:
-                max_wait_seconds = MAX_RECONNECT_SECONDS if isinstance(failed, ConnectionFailed) else MAX_RETRY_SECONDS
-                first_wait_seconds = (
-                    _FIRST_IDEMPOTENT_RETRY_SECONDS
-                    if isinstance(item.effect, _IDEMPOTENT_EFFECTS)
-                    else _FIRST_RETRY_SECONDS
-                )
-                wait_seconds = backoff_seconds(
-                    item.attempts + 1, f"{incident_key} {item.key}", first_wait_seconds, max_wait_seconds
-                )
-                outbox.retry_at(
-                    db,
-                    item,
-                    now + timedelta(seconds=max(failed.retry_after or 0.0, wait_seconds)),
-                    str(failed),
-                    outcome_unknown=failed.outcome_unknown or item.outcome_unknown,
-                    may_arrive_until=_may_arrive_until(item, failed, now, ctx.lease_period),
-                )
-    if isinstance(failed, NotFound) and not isinstance(items[0].effect, _IDEMPOTENT_EFFECTS):
-        _check_issue_exists(ctx, incident_key)
-    return permanent
+        for item, step in zip(items, steps, strict=True):
+            _record_failure(ctx, db, item, items, step, failed, now)
+    if failed.refusal is not None and any(
+        isinstance(item.effect, OpenPostmortem) and step in (NextStep.WAIT_FOR_CHANGE, NextStep.GIVE_UP)
+        for item, step in zip(items, steps, strict=True)
+    ):
+        refused = PostmortemRefused(
+            key=event_key("pull/refused", now), reason=failed.refusal.reason, advice=failed.refusal.advice
+        )
+        record_event(ctx, incident_key, (TimedEvent(now, refused),))
+    if isinstance(failed, NotFound) and not isinstance(items[0].effect, (*_IDEMPOTENT_EFFECTS, OpenPostmortem)):
+        missing_issues.look_for_issue(ctx, incident_key)
+    return failed.refusal is not None or NextStep.RETRY not in steps
+
+
+def _next_step(item: OutboxItem, items: Sequence[OutboxItem], failed: DeliveryFailed, now: datetime) -> NextStep:
+    if isinstance(item.effect, React) and isinstance(failed, NotFound) and item.refused_since is not None:
+        return NextStep.DROP  # the comment was deleted, so the reaction is not needed
+    if (
+        failed.refusal is not None
+        and failed.refusal.outlook is Outlook.LOCKED
+        and isinstance(item.effect, Reply | Help)
+    ):
+        return NextStep.DROP  # an answer after the unlock would come too late
+    if failed.refusal is not None:
+        return next_step_after_refusal(
+            failed.refusal,
+            item.refused_since,
+            now,
+            waits_for_change=isinstance(item.effect, _LASTING_EFFECTS),
+        )
+    oldest = min(items, key=lambda each: each.created_at)
+    permanent = failed.retry_after is None or should_give_up(oldest.attempts + 1, oldest.created_at, now)
+    return NextStep.GIVE_UP if permanent else NextStep.RETRY
+
+
+def _record_failure(
+    ctx: WorkerContext,
+    db: Db,
+    item: OutboxItem,
+    items: Sequence[OutboxItem],
+    step: NextStep,
+    failed: DeliveryFailed,
+    now: datetime,
+) -> None:
+    refusal = failed.refusal
+    sentence = refusal.sentence if refusal is not None else ""
+    if step is NextStep.DROP:
+        outbox.complete(db, item, state="skipped")
+    elif step is NextStep.GIVE_UP:
+        outbox.dead_letter(db, item, str(failed), sentence)
+        log.error("moved to dead letters", incident=str(item.incident_key), key=item.key, reason=str(failed))
+    else:
+        outbox.retry_at(
+            db,
+            item,
+            now + timedelta(seconds=_retry_seconds(item, items, step, failed)),
+            str(failed),
+            outcome_unknown=failed.outcome_unknown or item.outcome_unknown or _is_vague(failed),
+            may_arrive_until=_may_arrive_until(item, failed, now, ctx.lease_period),
+            refusal=sentence if _is_worth_showing(item, step, failed, now) else "",
+            refused_since=(item.refused_since or now) if refusal is not None else None,
+        )
+
+
+def _retry_seconds(item: OutboxItem, items: Sequence[OutboxItem], step: NextStep, failed: DeliveryFailed) -> float:
+    """Return the seconds until the next attempt at an item of a batch."""
+    if step is NextStep.WAIT_FOR_CHANGE:
+        wait = _POSTMORTEM_RECHECK_PERIOD if isinstance(item.effect, OpenPostmortem) else _RECHECK_PERIOD
+        return wait.total_seconds()
+    attempts = item.attempts
+    if failed.refusal is not None:
+        attempts = max(each.attempts for each in items)  # a newer notice does not shorten the wait of an older one
+        max_seconds = failed.refusal.max_wait.total_seconds()
+    else:
+        max_seconds = MAX_RECONNECT_SECONDS if isinstance(failed, ConnectionFailed) else MAX_RETRY_SECONDS
+    first_seconds = (
+        _FIRST_IDEMPOTENT_RETRY_SECONDS if isinstance(item.effect, _IDEMPOTENT_EFFECTS) else _FIRST_RETRY_SECONDS
+    )
+    return max(
+        failed.retry_after or 0.0,
+        backoff_seconds(attempts + 1, f"{item.incident_key} {item.key}", first_seconds, max_seconds),
+    )
+
+
+def _is_vague(failed: DeliveryFailed) -> bool:
+    """Return True for a refusal that does not say why: what was sent may be there all the same, so look first."""
+    return failed.refusal is not None and failed.refusal.outlook is Outlook.TRANSIENT
+
+
+def _is_worth_showing(item: OutboxItem, step: NextStep, failed: DeliveryFailed, now: datetime) -> bool:
+    """Return True if people should read of the refusal: not of one that may be over before they have."""
+    if failed.refusal is None or failed.refusal.outlook is Outlook.LOCKED:
+        return failed.refusal is not None
+    return step is NextStep.WAIT_FOR_CHANGE or (
+        item.refused_since is not None and now - item.refused_since >= _UNSHOWN_REFUSAL_PERIOD
+    )
 
 
 def _may_arrive_until(
@@ -535,18 +673,3 @@ def _may_arrive_until(
         if failed.may_still_arrive and not isinstance(item.effect, _IDEMPOTENT_EFFECTS)
         else None
     )
-
-
-def _check_issue_exists(ctx: WorkerContext, incident_key: IncidentKey) -> None:
-    """End the incident if its issue was deleted or transferred, of which GitHub may not have notified us."""
-    with ctx.database.transaction() as db:
-        repository = incidents.load_repository(db, incident_key.repo_id)
-    if repository is None:
-        return
-    try:
-        ctx.tracker(repository).issue(incident_key.number)
-    except NotFound:
-        now = ctx.clock()
-        record_event(ctx, incident_key, (TimedEvent(now, IssueUnavailable(key="left/gone", reason="gone")),))
-    except DeliveryFailed:
-        return

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from app.ports import Outlook, Refusal
 
 MAX_RETRY_SECONDS = 60.0
 """Longest wait between two attempts, unless GitHub or the channel asks for more."""
@@ -32,6 +35,33 @@ def backoff_seconds(failures: int, key: str, first_seconds: float, max_seconds: 
     jitter = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
     seconds = min(max_seconds / (1 + _JITTER_RATIO), first_seconds * 2.0 ** min(max(failures, 1) - 1, 16))
     return seconds * (1 + _JITTER_RATIO * jitter)
+
+
+class NextStep(Enum):
+    """What follows from a failed attempt."""
+
+    RETRY = auto()
+    WAIT_FOR_CHANGE = auto()
+    """GitHub forbids it until a person changes something: it is tried again seldom, and never given up."""
+    GIVE_UP = auto()
+    DROP = auto()
+    """It is not needed any more."""
+
+
+def next_step_after_refusal(
+    refusal: Refusal, refused_since: datetime | None, now: datetime, *, waits_for_change: bool
+) -> NextStep:
+    """Return what follows from a refusal; `refused_since` None: the attempt before was not refused.
+
+    `waits_for_change`: what was refused is still wanted however late it is.
+    """
+    if refusal.outlook is Outlook.FINAL:
+        return NextStep.GIVE_UP
+    if refusal.outlook is Outlook.UNTIL_CHANGED and waits_for_change:
+        return NextStep.WAIT_FOR_CHANGE
+    if refused_since is None or now - refused_since < refusal.retry_period:
+        return NextStep.RETRY
+    return NextStep.WAIT_FOR_CHANGE if waits_for_change else NextStep.GIVE_UP
 
 
 def should_give_up(attempts: int, since: datetime, now: datetime) -> bool:

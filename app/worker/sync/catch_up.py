@@ -13,22 +13,22 @@ from typing import Any
 
 import structlog
 
-from app.core.events import IssueUnavailable, Role
+from app.core.events import Role
 from app.core.labels import own_labels
-from app.core.replay import replay
 from app.github import inbound
 from app.github.inbound import LabelsSeen, TimedEvent
 from app.github.incident_history import with_roles
 from app.github.timeline import detect_edit, is_known_event, read_postmortem_events, read_timeline
 from app.github.tracker import labels_of, parse_time
 from app.policy_source.active_policy import ActivePolicy
-from app.ports import IncidentKey, NotFound, Repository, Tracker
-from app.store import incidents, outbox, policies, sync_state
-from app.store.database import Db
+from app.ports import DeliveryFailed, IncidentKey, NotFound, Repository, Tracker, postmortem_branches
+from app.store import incidents, policies, sync_state
 from app.store.incidents import StoredIncident
 from app.store.policies import PolicyScope
 from app.worker.context import WorkerContext
-from app.worker.pipeline.ingest import apply_events, queue_label_update
+from app.worker.pipeline import fold, missing_issues
+from app.worker.pipeline.fold import apply_events
+from app.worker.pipeline.ingest import queue_label_update
 from app.worker.sync.missed_deliveries import MISSED_TOTAL
 from app.worker.sync.rebuild import rebuild_incident
 
@@ -132,6 +132,7 @@ def _catch_up_issue(
     known_until = max(bounds.last_contact, compared_at - _MAX_CLOCK_SKEW) if compared_at else bounds.last_contact
     if (
         bounds.is_own_row
+        and not missing_issues.may_return(stored.incident)
         and parse_time(issue["updated_at"]) <= known_until
         and not _state_or_labels_differ(issue, stored, known_labels, active_policy)
     ):
@@ -201,10 +202,13 @@ def sync_issue(
     Raises DeliveryFailed, and NotFound when the issue is unavailable; then nothing is changed.
     """
     incident_key, tracker, now = IncidentKey(repository.id, int(issue["number"])), ctx.tracker(repository), ctx.clock()
-    with ctx.database.transaction() as db:
-        stored, known_log = incidents.lock_incident(db, incident_key), incidents.load_log(db, incident_key)
+    with ctx.database.autocommit() as db:
+        stored, known_log = incidents.load_incident(db, incident_key), incidents.load_log(db, incident_key)
     if stored is None:
         return IssueSyncResult(0, repaired_from_log=False)
+    is_back = missing_issues.may_return(stored.incident)
+    if is_back:
+        missing_issues.resume(ctx, incident_key, active_policy, max(now, stored.replayed_until))
     found = [
         *_load_timeline_events(tracker, issue, repository, active_policy, stored),
         *detect_edit(issue, repository.name, active_policy.policy, stored.incident),
@@ -212,27 +216,17 @@ def sync_issue(
     missing = [one for one in found if not is_known_event(one, known_log) and one.at <= now + _MAX_CLOCK_SKEW]
     missing = _with_roles(ctx, tracker, repository, missing, active_policy)
     labels_seen = LabelsSeen(fetched_at, labels_of(issue))
+    stored = apply_events(ctx, incident_key, missing, active_policy, now)
+    if stored is None:
+        return IssueSyncResult(0, repaired_from_log=False)
+    repaired = check_log and _repair_from_log(ctx, incident_key, stored, active_policy, now)
     with ctx.database.transaction() as db:
-        stored = apply_events(db, incident_key, incidents.lock_incident(db, incident_key), missing, active_policy, now)
-        if stored is None:
-            return IssueSyncResult(0, repaired_from_log=False)
-        stored, repaired = (
-            _repair_from_log(db, incident_key, stored, active_policy, now) if check_log else (stored, False)
-        )
-        queue_label_update(db, incident_key, stored, [labels_seen], active_policy.policy, now)
+        current = incidents.lock_incident(db, incident_key) or stored
+        policy = fold.policy_of_incident(ctx, incident_key, current, active_policy).policy
+        queue_label_update(db, incident_key, current, [labels_seen], policy, now)
     if missing:
         MISSED_TOTAL.labels("issue").inc(len(missing))
-    return IssueSyncResult(len(missing), repaired)
-
-
-def end_unavailable_incident(
-    ctx: WorkerContext, repository: Repository, active_policy: ActivePolicy, incident_key: IncidentKey
-) -> None:
-    """End the incident without notices, because its issue no longer exists."""
-    now = ctx.clock()
-    with ctx.database.transaction() as db:
-        event = TimedEvent(now, IssueUnavailable(key="left/gone", reason="gone"))
-        apply_events(db, incident_key, incidents.lock_incident(db, incident_key), [event], active_policy, now)
+    return IssueSyncResult(len(missing) + is_back, repaired)
 
 
 def _load_timeline_events(
@@ -245,7 +239,7 @@ def _load_timeline_events(
     number, incident = int(issue["number"]), stored.incident
     _, *found = read_timeline(issue, tracker.timeline(number), repository.name, active_policy.policy)
     if issue.get("state") == "closed" or incident.postmortem_wanted or incident.postmortem is not None:
-        pull = tracker.pull_of(f"muster/postmortem-{number}")
+        pull = tracker.pull_of(postmortem_branches(number))
         if pull is not None:
             found += read_postmortem_events(pull, tracker.timeline(pull.number))
     return found
@@ -254,30 +248,42 @@ def _load_timeline_events(
 def _with_roles(
     ctx: WorkerContext, tracker: Tracker, repository: Repository, events: list[TimedEvent], active_policy: ActivePolicy
 ) -> list[TimedEvent]:
+    """Return the events with the roles of their authors.
+
+    An event whose author's role GitHub refuses to give is left out, to be found again by the next comparison.
+    """
+
     def role(login: str, at: datetime) -> Role:
         return ctx.permissions.get_role(tracker, repository.id, login, ctx.clock())
 
-    return list(with_roles(events, active_policy.policy.labels, role))
+    found: list[TimedEvent] = []
+    for one in events:
+        try:
+            found += with_roles([one], active_policy.policy.labels, role)
+        except DeliveryFailed as failed:
+            if failed.refusal is None:
+                raise
+            log.warning("rights not known yet", key=one.event.key, reason=str(failed))
+    return found
 
 
 def _repair_from_log(
-    db: Db, incident_key: IncidentKey, stored: StoredIncident, active_policy: ActivePolicy, now: datetime
-) -> tuple[StoredIncident, bool]:
-    """Replace the stored incident by a replay of its log, if status, labels or grade differ.
+    ctx: WorkerContext, incident_key: IncidentKey, stored: StoredIncident, active_policy: ActivePolicy, now: datetime
+) -> bool:
+    """Replace the stored incident by a replay of its log, and return whether status, labels or grade differed.
 
     The three decide which labels the issue should carry.
     """
-    decision = replay(incidents.load_log(db, incident_key), active_policy.policy, now)
-    replayed = decision.incident
-    if replayed is None or (replayed.labels, replayed.status, replayed.grade) == (
+    folded = fold.fold_events(ctx, incident_key, stored, (), active_policy, now, replay_all=True)
+    if folded is None or (folded.incident.labels, folded.incident.status, folded.incident.grade) == (
         stored.incident.labels,
         stored.incident.status,
         stored.incident.grade,
     ):
-        return stored, False
+        return False
     log.warning("stored incident differs from a replay of its log", incident=str(incident_key))
-    incidents.save_incident(db, incident_key, StoredIncident(replayed, now, stored.board_id, stored.board_url))
-    outbox.add_effects(db, incident_key, decision.effects, now)
-    saved = incidents.lock_incident(db, incident_key)
-    repaired = apply_events(db, incident_key, saved, (), active_policy, now)  # updates its alarms
-    return repaired or stored, True
+    with ctx.database.transaction() as db:
+        if incidents.lock_version(db, incident_key) != stored.version:
+            return False  # it was changed meanwhile, and is compared again later
+        fold.save_fold(db, incident_key, folded, now)
+    return True

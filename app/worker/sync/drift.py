@@ -17,14 +17,16 @@ from prometheus_client import Counter
 from app.core.clocks import alarms
 from app.core.effects import ShowBoard
 from app.core.labels import desired_labels, own_labels
+from app.core.policy import Policy
 from app.core.replay import replay
 from app.github import board_state
 from app.github.tracker import labels_of, parse_time
 from app.policy_source.active_policy import ActivePolicy
-from app.ports import IncidentKey, NotFound, Repository, Tracker
+from app.ports import DeliveryFailed, IncidentKey, NotFound, Repository, Tracker
 from app.store import incidents, outbox, sync_state
 from app.store.sync_state import SyncCandidate
 from app.worker.context import WorkerContext
+from app.worker.pipeline import fold, missing_issues
 from app.worker.sync import catch_up
 
 _INCIDENTS_PER_SAMPLE = 100
@@ -103,20 +105,30 @@ class _DriftComparison:
         comparable = [one for one in open_incidents if not one.has_pending_work]
         sample_size = len(comparable) if self.full else -(-len(comparable) // _INCIDENTS_PER_SAMPLE)
         for nth, one in enumerate(comparable):
-            row = issues.get(one.incident_key.number)
-            kinds = self._list_visible_differences(one, row)
-            if nth < _MAX_REPLAYS_PER_REPOSITORY and not kinds and self._differs_from_log(one):
-                kinds = ["stored"]
-            if kinds or nth < sample_size:
-                self._compare_in_full(one, row, kinds)
+            try:
+                self._compare(one, issues.get(one.incident_key.number), nth, sample_size)
+            except DeliveryFailed:
+                raise
+            except Exception:
+                log.exception("incident could not be compared", incident=str(one.incident_key))
             if nth % 100 == 99:
                 self.report_progress(f"{self.repository.name}: {nth + 1} of {len(comparable)} open incidents compared")
         self._restore_missing_incidents(issues, {one.incident_key.number for one in open_incidents})
         return self.result
 
+    def _compare(self, one: SyncCandidate, row: Mapping[str, Any] | None, nth: int, sample_size: int) -> None:
+        kinds = self._list_visible_differences(one, row)
+        if nth < _MAX_REPLAYS_PER_REPOSITORY and not kinds and self._differs_from_log(one):
+            kinds = ["stored"]
+        if kinds or nth < sample_size:
+            self._compare_in_full(one, row, kinds)
+
+    def _policy_of(self, one: SyncCandidate) -> Policy:
+        return fold.policy_of_incident(self.ctx, one.incident_key, one.stored, self.active_policy).policy
+
     def _list_visible_differences(self, open_incident: SyncCandidate, row: Mapping[str, Any] | None) -> list[str]:
         """Return the kinds of differences visible from GitHub's list and our tables alone."""
-        incident, policy = open_incident.stored.incident, self.active_policy.policy
+        incident, policy = open_incident.stored.incident, self._policy_of(open_incident)
         if row is None:
             return ["state"]
         kinds = []
@@ -131,12 +143,9 @@ class _DriftComparison:
 
         The grade is not compared: under a changed policy it may rightly differ.
         """
-        with self.ctx.database.transaction() as db:
-            replayed = replay(
-                incidents.load_log(db, open_incident.incident_key),
-                self.active_policy.policy,
-                open_incident.stored.replayed_until,
-            ).incident
+        with self.ctx.database.autocommit() as db:
+            known_log = incidents.load_log(db, open_incident.incident_key)
+        replayed = replay(known_log, self._policy_of(open_incident), open_incident.stored.replayed_until).incident
         stored = open_incident.stored.incident
         return replayed is not None and (
             replayed.status,
@@ -162,9 +171,8 @@ class _DriftComparison:
                 return
             synced = catch_up.sync_issue(self.ctx, self.repository, self.active_policy, issue, self.now, check_log=True)
             board_was_missing = self._restore_missing_board(open_incident)
-        except NotFound:
-            catch_up.end_unavailable_incident(self.ctx, self.repository, self.active_policy, incident_key)
-            self._record_differences(incident_key, ["gone"])
+        except NotFound as absent:
+            self._record_absence(incident_key, absent.proof)
             return
         if row is None and issue.get("state") == "open":
             kinds = ["labels"]  # it is missing from the list because it lost its label
@@ -176,6 +184,14 @@ class _DriftComparison:
             if kinds and not board_was_missing:
                 outbox.add_effects(db, incident_key, (ShowBoard(),), self.now)
             sync_state.record_comparison(db, incident_key, self.now)
+
+    def _record_absence(self, incident_key: IncidentKey, proof: str) -> None:
+        """Record that GitHub did not find the issue; writing its board then looks for it again, over an hour."""
+        if missing_issues.record_absence(self.ctx, incident_key, proof):
+            self._record_differences(incident_key, ["gone"])
+            return
+        with self.ctx.database.transaction() as db:
+            outbox.add_effects(db, incident_key, (ShowBoard(),), self.now)
 
     def _restore_missing_board(self, open_incident: SyncCandidate) -> bool:
         """Return True if the board comment is missing, and queue an update that restores it.
@@ -213,7 +229,7 @@ class _DriftComparison:
         """Sync an incident that is open on GitHub, but closed or unavailable in the store."""
         with self.ctx.database.transaction() as db:
             busy = any(True for _ in outbox.list_unfinished(db, incident_key, self.now))
-        if busy or row.get("locked"):
+        if busy:
             return
         synced = catch_up.sync_issue(self.ctx, self.repository, self.active_policy, row, self.now, check_log=True)
         if synced.missing_events or synced.repaired_from_log:

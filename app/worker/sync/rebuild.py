@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.commands.postmortem import open_postmortem
-from app.core.effects import Effect, Help, Notice, PolicyFaultNotice, Reply
+from app.core.effects import Effect, Help, Notice, PolicyFaultNotice, Reply, RetryRefused
 from app.core.events import Commented, Role
 from app.core.incident import Incident
 from app.core.notice_relevance import still_relevant
@@ -21,7 +21,7 @@ from app.ports import Comment, IncidentKey, PullRequest, Repository
 from app.store import channel_outbox, comment_log, inbox, incidents, outbox
 from app.store.database import Db
 from app.worker.context import WorkerContext
-from app.worker.pipeline.ingest import apply_events
+from app.worker.pipeline import fold
 
 MAX_REPLY_AGE = timedelta(minutes=10)
 """Commands older than this get no reply after a rebuild.
@@ -50,6 +50,7 @@ def rebuild_incident(ctx: WorkerContext, repository: Repository, number: int, *,
         return ctx.permissions.get_role(tracker, repository.id, login, ctx.clock()) if known is None else known
 
     events = list(with_roles(restore_events(history.events, board_state), active_policy.policy.labels, role))
+    folded = fold.fold_events(ctx, incident_key, None, events, active_policy, now)
     with ctx.database.transaction() as db:
         incidents.save_repository(db, repository)
         if not only_if_missing:
@@ -59,9 +60,9 @@ def rebuild_incident(ctx: WorkerContext, repository: Repository, number: int, *,
             return existing.incident.id
         if board_state is not None:
             incidents.reserve_incident_id(db, incident_key.repo_id, board_state.id)
-        stored = apply_events(db, incident_key, None, events, active_policy, now)
-        if stored is None:
+        if folded is None:
             return ""
+        stored = fold.save_fold(db, incident_key, folded, now)
         incidents.record_labels(db, incident_key, labels_of(history.issue), now)
         if board is not None:
             incidents.record_board(db, incident_key, board.id, board.url)
@@ -137,5 +138,7 @@ def _skip_stale_effects(
         )
 
     for item in outbox.list_unfinished(db, incident_key, now):
-        if not is_relevant(item.effect):
+        if isinstance(item.effect, RetryRefused):
+            outbox.complete(db, item)  # nothing has been refused since the rebuild
+        elif not is_relevant(item.effect):
             outbox.complete(db, item, state="skipped")

@@ -358,8 +358,7 @@ def _on_issue_unavailable(incident: Incident, event: IssueUnavailable, policy: P
 
 def _on_issue_available(incident: Incident, event: IssueAvailable, policy: Policy, now: datetime) -> Answer:
     if not incident.unavailable:
-        # Logs of earlier releases hold this event for an unlocked conversation, too.
-        return replace(incident, conversation_locked=False) if incident.conversation_locked else incident, ()
+        return incident, ()
     incident = replace(
         incident,
         unavailable="",
@@ -376,7 +375,7 @@ def _on_conversation_locked(incident: Incident, event: ConversationLocked, polic
     if incident.conversation_locked:
         return incident, ()
     return replace(incident, conversation_locked=True).with_entry(
-        now, event, EntryKind.AVAILABILITY, "locked the conversation"
+        now, event, EntryKind.AVAILABILITY, "the issue was locked"
     ), ()
 
 
@@ -384,7 +383,7 @@ def _on_conversation_unlocked(incident: Incident, event: ConversationUnlocked, p
     if not incident.conversation_locked:
         return incident, ()
     return replace(incident, conversation_locked=False).with_entry(
-        now, event, EntryKind.AVAILABILITY, "unlocked the conversation"
+        now, event, EntryKind.AVAILABILITY, "the issue was unlocked"
     ), (RetryRefused(key=f"retry/{event.key}"),)
 
 

@@ -297,6 +297,17 @@ def list_alarms(db: Db) -> list[tuple[IncidentKey, str, datetime]]:
     return [(IncidentKey(row["repo_id"], row["number"]), row["key"], row["due"]) for row in rows]
 
 
+def next_incident_id(db: Db, repo_id: int, day: date) -> str:
+    """Return the incident id that `allocate_incident_id` would allocate now, without taking it."""
+    row = db.execute("SELECT last FROM incident_number WHERE repo_id = %s AND day = %s", (repo_id, day)).fetchone()
+    return format_incident_id(day, (row["last"] if row else 0) + 1)
+
+
+def format_incident_id(day: date, number: int) -> str:
+    """Format an incident id from its day and its number on that day."""
+    return f"INC-{day:%Y}-{day:%m%d}-{number:03d}"
+
+
 def allocate_incident_id(db: Db, repo_id: int, day: date) -> str:
     """Allocate a new incident id, `INC-2026-0314-001`: unique in the repository and never reused (A8)."""
     row = db.execute(
@@ -305,7 +316,7 @@ def allocate_incident_id(db: Db, repo_id: int, day: date) -> str:
         (repo_id, day),
     ).fetchone()
     assert row is not None
-    return f"INC-{day:%Y}-{day:%m%d}-{row['last']:03d}"
+    return format_incident_id(day, row["last"])
 
 
 def reserve_incident_id(db: Db, repo_id: int, incident_id: str) -> None:

@@ -72,6 +72,10 @@ _FORMER_FIELDS = {
 """Field names of these releases, by today's type name; data stored under them stays readable."""
 
 
+_FORMER_UNLOCK_KEY = "returned/2"
+"""How the keys of unlocked conversations begin in logs of releases that ended an incident by the lock."""
+
+
 def kind_of(thing: Event | Effect) -> str:
     """Return the type name under which an event or effect is stored."""
     return type(thing).__name__
@@ -104,6 +108,8 @@ def parse_event(kind: str, data: Any) -> Event:
     data = _rename_keys(data, _FORMER_FIELDS.get(kind))
     if kind == "IssueUnavailable" and data["reason"] == "locked":
         kind, data = "ConversationLocked", {name: value for name, value in data.items() if name != "reason"}
+    elif kind == "IssueAvailable" and str(data.get("key", "")).startswith(_FORMER_UNLOCK_KEY):
+        kind = "ConversationUnlocked"
     event: Event = _EVENT_ADAPTERS[kind].validate_python(data)
     return event
 

@@ -83,7 +83,7 @@ PLANTED_BUGS = (
     Bug(
         "fold error",
         "a late event is applied as if it were the newest",
-        "app/worker/pipeline/ingest.py",
+        "app/worker/pipeline/fold.py",
         "(not new_events or new_events[0].at > stored.replayed_until)",
         "(not new_events or new_events[0].at > stored.incident.declared_at)",
     ),

@@ -304,7 +304,7 @@ def _read_role(row: Mapping[str, Any]) -> Role:
     text = _read_text(row, "role")
     if not text:
         return Role.WRITE
-    names = {role.name.lower(): role for role in Role}
+    names = {role.name.lower(): role for role in Role if role is not Role.UNKNOWN}
     if text.lower() not in names:
         raise _LineError(f"role: {_quote_value(text)} is unknown: {_suggest(text, names)}")
     return names[text.lower()]

@@ -52,6 +52,7 @@ class Folded:
     """An incident after some events, not saved yet.
 
     `base` is the stored incident that it continues; None: there was none.  `new_events` are those that its log lacks.
+    `unreserved_id` is an incident id that it got and that is allocated when it is saved; empty: it got none.
     `active` is the policy that it was folded under, a fallback where `policy_failure` is not empty.
     """
 
@@ -63,6 +64,7 @@ class Folded:
     active: ActivePolicy
     policy_failure: str
     until: datetime
+    unreserved_id: str = ""
 
 
 def apply_events(
@@ -136,9 +138,10 @@ def fold_events(
     Events in order continue from the stored state.  If one is late, or precedes an alarm that has fired, or
     `replay_all` is set, the whole log is replayed.  `corrected_opening` replaces the opening in the log.
     """
-    new_events = sorted(
-        _select_new_events(ctx, incident_key, stored, events), key=lambda one: log_sort_key(one.at, one.event)
+    selected, unreserved_id = _assign_incident_id(
+        ctx, incident_key, _select_new_events(ctx, incident_key, stored, events)
     )
+    new_events = sorted(selected, key=lambda one: log_sort_key(one.at, one.event))
     until = max([now, *(one.at for one in new_events)])
     timed = [(one.at, one.event) for one in new_events]
     replay_all |= corrected_opening is not None
@@ -159,7 +162,9 @@ def fold_events(
     used, failure, (decision, due_alarms) = _fold_under_good_policy(ctx, incident_key, active, known_failure, fold)
     if decision.incident is None:
         return None
-    return Folded(stored, tuple(new_events), decision.incident, decision.effects, due_alarms, used, failure, until)
+    return Folded(
+        stored, tuple(new_events), decision.incident, decision.effects, due_alarms, used, failure, until, unreserved_id
+    )
 
 
 def _fold_under_good_policy(
@@ -230,6 +235,7 @@ def follow_next_fallback(
     with ctx.database.transaction() as db:
         incidents.record_policy_failure(db, incident_key, f"{active.version}:{following}")
         queue_policy_fault_notices(db, incident_key, stored.incident, used, now)
+    apply_events(ctx, incident_key, (), active, now)  # its alarms are those of the other policy now
     return True
 
 
@@ -258,6 +264,10 @@ def save_fold(db: Db, incident_key: IncidentKey, folded: Folded, now: datetime) 
     Call `require_unchanged` first, in the same transaction.  Raises StaleFold if the log was changed meanwhile.
     """
     stored = folded.base
+    if folded.unreserved_id and folded.unreserved_id != incidents.allocate_incident_id(
+        db, incident_key.repo_id, folded.incident.declared_at.date()
+    ):
+        raise StaleFold(str(incident_key))
     appended = incidents.append_events(db, incident_key, ((one.at, one.event) for one in folded.new_events))
     if len(appended) != len(folded.new_events):
         raise StaleFold(str(incident_key))
@@ -292,10 +302,7 @@ def _save_incident(db: Db, incident_key: IncidentKey, folded: Folded) -> StoredI
 def _select_new_events(
     ctx: WorkerContext, incident_key: IncidentKey, stored: StoredIncident | None, events: Iterable[TimedEvent]
 ) -> list[TimedEvent]:
-    """Return the events that the log lacks, each once; of several openings only the first, if there is none yet.
-
-    An opening without an incident id gets one here, the only place where ids are assigned.
-    """
+    """Return the events that the log lacks, each once; of several openings only the first, if there is none yet."""
     is_open, found = stored is not None, dict[str, TimedEvent]()
     for one in events:
         if isinstance(one.event, Opened):
@@ -307,15 +314,20 @@ def _select_new_events(
         with ctx.database.autocommit() as db:
             for key in incidents.find_known_event_keys(db, incident_key, found):
                 del found[key]
-    return [_with_incident_id(ctx, incident_key, one) for one in found.values()]
+    return list(found.values())
 
 
-def _with_incident_id(ctx: WorkerContext, incident_key: IncidentKey, one: TimedEvent) -> TimedEvent:
-    if not isinstance(one.event, Opened) or one.event.id:
-        return one
-    with ctx.database.transaction() as db:
-        incident_id = incidents.allocate_incident_id(db, incident_key.repo_id, one.at.date())
-    return replace(one, event=replace(one.event, id=incident_id))
+def _assign_incident_id(
+    ctx: WorkerContext, incident_key: IncidentKey, events: Sequence[TimedEvent]
+) -> tuple[list[TimedEvent], str]:
+    """Give an opening without an incident id the next one; return the events and that id, empty where there is none."""
+    assigned, found = list(events), ""
+    for index, one in enumerate(events):
+        if isinstance(one.event, Opened) and not one.event.id:
+            with ctx.database.autocommit() as db:
+                found = incidents.next_incident_id(db, incident_key.repo_id, one.at.date())
+            assigned[index] = replace(one, event=replace(one.event, id=found))
+    return assigned, found
 
 
 def _correct_opening(

@@ -295,10 +295,10 @@ def _relay_batch(
         raise
     except Exception as problem:
         # Such as a date of the policy that leads out of the calendar, met only when the board is rendered.
+        _release_items(ctx, items)
         if not follow_next_fallback(ctx, incident_key, stored, repository_policy.active, problem):
             raise
         log.exception("effects failed under the policy, the next best one is taken", incident=str(incident_key))
-        _release_items(ctx, items)
         raise _PolicyReplaced from problem
     ctx.failpoints.reach("after_post_before_mark")
     _complete_items(ctx, incident_key, items, urls)

@@ -385,7 +385,7 @@ class Tracker(Protocol):
         """Assign that user to the issue."""
 
     def pull_of(self, branches: tuple[str, ...]) -> PullRequest | None:
-        """Return the first merged pull request from one of those branches, else the newest in any state."""
+        """Return a pull request of the first branch that has any: the first one merged, else the newest."""
 
     def open_pull_request(self, file: NewFile) -> PullRequest:
         """Create branch, file and pull request; each step checks first, so repeating it is harmless."""

@@ -278,16 +278,13 @@ class GitHubTracker:
         self._call("POST", f"/issues/{number}/assignees", {"assignees": [login]})
 
     def pull_of(self, branches: tuple[str, ...]) -> PullRequest | None:
-        """Return the pull request of those branches that counts; None if there is none.
+        """Return the pull request of the first of those branches that has any; None if there is none.
 
         That is the first one merged, since what was merged stays merged, else the newest one in any state.
         """
         owner = self.repository.name.partition("/")[0]
-        rows = [
-            row
-            for branch in branches
-            for row in self._list_rows("/pulls", {"head": f"{owner}:{branch}", "state": "all"})
-        ]
+        listed = (self._list_rows("/pulls", {"head": f"{owner}:{branch}", "state": "all"}) for branch in branches)
+        rows = next((rows for rows in listed if rows), [])
         if merged := [row for row in rows if row.get("merged_at")]:
             return pull_from(min(merged, key=lambda row: row["merged_at"]))
         return pull_from(max(rows, key=lambda row: row["number"])) if rows else None

@@ -33,7 +33,7 @@ from app.core.on_call import reviewers
 from app.github import board_state
 from app.github.board_state import BoardSnapshot
 from app.github.timeline import event_links, read_postmortem_events
-from app.ports import NotFound, PullRequest
+from app.ports import Comment, DeliveryFailed, NotFound, Outlook, PullRequest
 from app.render import render_board, render_help, render_notices, render_postmortem, render_reply
 from app.render.markdown.phrases import comment_limit_warning
 from app.runner.active_policy import RunnerPolicy
@@ -50,7 +50,8 @@ class Outcome:
     """What a run did, for its summary.
 
     `notices` were posted together in one comment; `board_action` is `posted`, `edited` or empty.  `throttled_until`:
-    comments were deferred until then by the comment limit; None: none was.
+    comments were deferred until then by the comment limit; None: none was.  `refusal`: what GitHub refused, and what
+    would help; empty: nothing.
     """
 
     added_labels: frozenset[str] = frozenset()
@@ -63,6 +64,7 @@ class Outcome:
     board_url: str = ""
     pull_request: PullRequest | None = None
     throttled_until: datetime | None = None
+    refusal: str = ""
 
     @property
     def has_changes(self) -> bool:
@@ -205,10 +207,22 @@ class _IssueWriter:
         if until > now:
             self.outcome.throttled_until = max(until, self.outcome.throttled_until or until)
             return ""
-        posted = self.run.tracker.comment(self.number, body)
+        posted = self._comment_unless_locked(body)
+        if posted is None:
+            return ""
         self.comment_times.append(min(now, posted.created_at))
         self.comment_urls[key] = posted.url
         return posted.url
+
+    def _comment_unless_locked(self, body: str) -> Comment | None:
+        """Post a comment; None where the conversation is locked: a run after the unlock posts it."""
+        try:
+            return self.run.tracker.comment(self.number, body)
+        except DeliveryFailed as failed:
+            if failed.refusal is None or failed.refusal.outlook is not Outlook.LOCKED:
+                raise
+            self.outcome.refusal = failed.refusal.sentence
+            return None
 
     def update_board(self, *, rewrite_board: bool) -> None:
         """Edit the board in place; post a new one only if there is none, or it was deleted."""
@@ -229,8 +243,9 @@ class _IssueWriter:
             else:
                 self.outcome.board_action, self.outcome.board_url = "edited", comment.url
                 return
-        self.outcome.board_url = self.run.tracker.comment(self.number, body).url
-        self.outcome.board_action = "posted"
+        posted = self._comment_unless_locked(body)
+        if posted is not None:
+            self.outcome.board_action, self.outcome.board_url = "posted", posted.url
 
     def _render_board(self, now: datetime, processed_comments: frozenset[int]) -> str:
         throttled_until = self.outcome.throttled_until

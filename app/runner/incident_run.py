@@ -12,13 +12,13 @@ from app.core.labels import own_labels
 from app.github import inbound
 from app.github.inbound import TimedEvent
 from app.github.tracker import labels_of
-from app.ports import Comment, DeliveryFailed, NotFound
+from app.ports import Comment, NotFound
 from app.runner.active_policy import RunnerPolicy
 from app.runner.app_detection import find_app_comment
 from app.runner.apply import Outcome, apply_effects
 from app.runner.context import RunContext
 from app.runner.gather import IncidentView, Trigger, gather_incident, load_timeline
-from app.runner.lock import LOCK_TIMEOUT, is_conversation_locked, issue_lock
+from app.runner.lock import LOCK_TIMEOUT, issue_lock
 
 _MAX_EXTRA_PASSES = 2
 """Maximum number of extra passes after a slow run, to pick up events of runs that timed out waiting."""
@@ -85,12 +85,6 @@ def handle_incident(
             return result
     except NotFound:
         return Skipped(f"#{number} is out of reach: it was deleted, or moved to another repository.")
-    except DeliveryFailed as failed:
-        if not is_conversation_locked(failed):
-            raise
-    if task.open_postmortem:
-        return _run_pass(run, task, active)
-    return Skipped(f"#{number} is locked, so nothing is said there.")
 
 
 def _run_pass(run: RunContext, task: Task, active: RunnerPolicy) -> Handled | Skipped:

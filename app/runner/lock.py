@@ -67,8 +67,3 @@ def _acquire(
             return None
         sleep(_POLL_SECONDS)
         waited_seconds += _POLL_SECONDS
-
-
-def is_conversation_locked(error: DeliveryFailed) -> bool:
-    """Return whether GitHub refused because the conversation is locked, so that no one can comment."""
-    return "issue is locked" in str(error)

@@ -126,7 +126,7 @@ class _ReportRun:
     def _delivery_error(self, sentence: str, error: DeliveryFailed) -> _ReportFailed:
         help_ = (
             "Try again later."
-            if error.retry_after is not None and self.workflow.token
+            if error.refusal is None and error.retry_after is not None and self.workflow.token
             else "The step needs GITHUB_TOKEN, and its job the permissions"
             " contents: read, issues: read and pull-requests: read."
         )

@@ -75,6 +75,13 @@ def _outcome_phrases(outcome: Outcome) -> Iterator[Markdown]:
         yield markdown("obeyed: {}", pluralize(outcome.reaction_count, "comment"))
     if outcome.board_action:
         yield markdown("board {}: {}", outcome.board_action, link("as it stands", outcome.board_url))
+    yield from _waiting_phrases(outcome)
+
+
+def _waiting_phrases(outcome: Outcome) -> Iterator[Markdown]:
+    """Yield what was not done, and why."""
+    if outcome.refusal:
+        yield markdown("refused: {}", escape(outcome.refusal, 600))
     if outcome.throttled_until is not None:
         yield markdown(
             "held back until {}: the issue has had enough comments for now", format_utc(outcome.throttled_until)

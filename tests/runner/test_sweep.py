@@ -127,7 +127,7 @@ def test_one_that_cannot_be_looked_into_keeps_nobody_from_the_others(actions: Ac
     first, second = actions.opens(SEV1), actions.opens(SEV1)
     actions.advance_and_settle()
     actions.clock.at += timedelta(minutes=6)
-    actions.github.faults.add("status", method="GET", path=f"/issues/{first}/timeline", status=422, times=1)
+    actions.github.faults.refuse("too long", method="GET", path=f"/issues/{first}/timeline")
     done = actions.sweep()
     assert done.code == 1
     assert f"#{first} could not be looked into" in done.summary

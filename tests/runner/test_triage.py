@@ -210,7 +210,7 @@ def test_what_is_no_incident_costs_one_call(actions: Actions) -> None:
     assert len(actions.github.calls_since(mark)) == 2
 
 
-def test_an_issue_that_is_gone_or_locked_is_left_alone(actions: Actions) -> None:
+def test_an_issue_that_is_gone_is_left_alone_and_a_locked_one_is_labelled(actions: Actions) -> None:
     first, second = actions.opens(SEV1), actions.opens(SEV1)
     events = {payload["issue"]["number"]: (name, payload) for name, payload in actions.take_new_events()}
     actions.shop.permit("ada", "admin")
@@ -219,7 +219,12 @@ def test_an_issue_that_is_gone_or_locked_is_left_alone(actions: Actions) -> None
     gone, locked = actions.triage(*events[first]), actions.triage(*events[second])
     assert (gone.code, locked.code) == (0, 0)
     assert "is out of reach" in gone.log[0]
-    assert "is locked" in locked.log[0]
+    assert "issue is locked" in locked.summary
+    assert actions.labels(second) == {"incident", "sev1"}
+    assert actions.shop.issue(second).comments == []
+    actions.github.person("ada").unlocks(actions.shop, second)
+    actions.advance_and_settle()
+    assert "sev1" in actions.board(second).lower()
 
 
 def test_the_label_of_an_incident_comes_back(actions: Actions) -> None:
@@ -267,9 +272,9 @@ def test_a_missing_permission_is_named_before_anything_is_written(actions: Actio
     actions.rights = {"metadata": "read", "contents": "read", "issues": "read", "pull_requests": "read"}
     (done, *_) = actions.settle()
     assert done.code == 1
-    assert done.log[0].startswith("::error title=Muster::")
-    assert "Resource not accessible by integration" in done.log[0]
-    assert "issues: write" in done.log[0]
+    assert done.log[-1].startswith("::error title=Muster::")
+    assert "Resource not accessible by integration" in done.log[-1]
+    assert "issues: write" in done.log[-1]
     assert actions.shop.issue(number).comments == []
     assert actions.labels(number) == {"incident"}
 

@@ -297,6 +297,13 @@ _POSTMORTEM_EVENTS = {
     "dropped": events.PostmortemDropped,
 }
 
+
+def _postmortem_event(what: str, common: dict[str, Any]) -> Event:
+    if what == "refused":
+        return events.PostmortemRefused(**common, reason="Repository rule violations found", advice="Lift the rule.")
+    return _POSTMORTEM_EVENTS[what](**{**common, "url": "https://github.com/acme/shop/pull/8"}, pull=8)
+
+
 _ANSWER_FIELDS: dict[str, Callable[[_Playback, str], dict[str, Any]]] = {
     "severity": lambda play, value: {
         "severity": None if value == "none" else play.policy.scale.parse(value),
@@ -329,10 +336,8 @@ _EVENT_PARSERS: dict[str, Callable[[_Playback, str, dict[str, Any]], Event]] = {
     "transfers": _event_parser(events.IssueUnavailable, reason="transferred"),
     "unlocks": _event_parser(events.ConversationUnlocked),
     "vanishes": _event_parser(events.IssueUnavailable, reason="gone"),
-    "is seen again": _event_parser(events.IssueAvailable),
-    "postmortem": lambda play, rest, common: _POSTMORTEM_EVENTS[rest](
-        **{**common, "url": "https://github.com/acme/shop/pull/8"}, pull=8
-    ),
+    "reappears": _event_parser(events.IssueAvailable),
+    "postmortem": lambda play, rest, common: _postmortem_event(rest, common),
 }
 
 _EFFECT_FORMATTERS: dict[type[Effect], Callable[[_Playback, Any], str]] = {
@@ -347,6 +352,8 @@ _EFFECT_FORMATTERS: dict[type[Effect], Callable[[_Playback, Any], str]] = {
     effects.Help: lambda play, answer: f"help {answer.to}",
     effects.React: lambda play, reaction: "react",
     effects.Assign: lambda play, assign: f"assign {assign.login}",
+    effects.RetryRefused: lambda play, effect: "retry what was refused",
+    effects.RefusalNotice: lambda play, notice: f"tell {_format_recipients(notice)}: GitHub refuses {notice.what}",
     effects.OpenPostmortem: lambda play, effect: "postmortem",
     effects.SetLabels: lambda play, effect: f"labels {' '.join(sorted(effect.labels))}",
 }

@@ -114,7 +114,10 @@ def delete_issue_reaction(call: Call) -> Reply:
 
 
 def _add_reaction(call: Call, issue: Issue, target: Issue | Comment) -> Reply:
-    _require_may_comment(call, issue)
+    if call.caller.installation is None:
+        _require_may_comment(call, issue)
+    else:  # an App may react to a locked issue, on which it cannot comment
+        call.require_permission("issues|pull_requests", "write")
     reaction, new = call.changes.react(target, call.actor, call.required_field("content", "Reaction"))
     return Reply(call.serializer.reaction(reaction), 201 if new else 200)
 

@@ -86,6 +86,13 @@ class SeverityQuestion(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UntouchedQuestion(Notice):
+    """Ask whether an incident that nobody has touched since `since` is still one; told in working hours only."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyFaultNotice(Notice):
     """Report that the policy file is invalid; the last valid policy stays active.
 

@@ -15,6 +15,7 @@ from app.core.effective_policy import policy_for
 from app.core.effects import Announce, Effect, Escalate, Notice, Page, Remind, SeverityQuestion
 from app.core.escalation import paging_steps
 from app.core.events import AlarmFired, Commented, Event, Opened, Role
+from app.core.fold_budget import FoldBudget
 from app.core.incident import Incident
 from app.core.incident_report import Exposure, IncidentReport, Kind
 from app.core.on_call import next_hand_off, people_of, people_on_call
@@ -131,12 +132,15 @@ def replay_steps(log: EventLog, policy: Policy, until: datetime) -> Iterator[Rep
 def due_alarm_steps(incident: Incident, policy: Policy, until: datetime, *, inclusive: bool) -> Iterator[ReplayStep]:
     """Fire the alarms that are due and yield each decision.
 
-    `inclusive`: whether an alarm due exactly at `until` fires, or yields to the event that happens then.
+    `inclusive`: whether an alarm due exactly at `until` fires, or yields to the event that happens then.  Each repeat
+    is a decision of its own.  Raises FoldTooLong if there are too many.
     """
+    budget = FoldBudget()
     while True:
         alarm = next(iter(alarms(incident, policy)), None)
         if alarm is None or alarm.due > until or (alarm.due == until and not inclusive):
             return
+        budget.spend_alarm(alarm.due)
         step = _decide_step(incident, AlarmFired(alarm=alarm, key=alarm.key), policy, alarm.due)
         yield step
         incident = step.after

@@ -28,7 +28,7 @@ from app.core.effects import (
 )
 from app.core.events import Commented
 from app.core.labels import desired_labels, own_labels
-from app.core.notice_relevance import drop_oldest, still_relevant
+from app.core.notice_relevance import drop_oldest, not_before, still_relevant
 from app.core.on_call import reviewers
 from app.github import board_state
 from app.github.board_state import BoardSnapshot
@@ -154,11 +154,13 @@ class _IssueWriter:
         """Yield the notices still to be posted; of more than fit into a comment, the newest."""
         effects = [each for each in self.view.decision.effects if isinstance(each, Notice)]
         due = [each for each in dict.fromkeys(effects) if self._is_due(each)]
+        if due and not_before(due, self.policy, self.run.clock()) > self.run.clock():
+            return iter(())
         dropped = drop_oldest(due)
         return (each for each in due if each.key not in dropped)
 
     def _is_due(self, effect: Notice) -> bool:
-        if effect.key in self.comment_urls or not still_relevant(effect, self.incident, frozenset()):
+        if effect.key in self.comment_urls or not still_relevant(effect, self.incident, frozenset(), self.run.clock()):
             return False
         snapshot = self.timeline.snapshot
         if snapshot is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -9,9 +10,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from app.core.effects import Effect, Page, ShowBoard
 from app.core.events import (
     Closed,
     Commented,
+    ConversationLocked,
+    ConversationUnlocked,
     Edited,
     Event,
     IssueAvailable,
@@ -21,6 +25,7 @@ from app.core.events import (
     PostmortemDropped,
     PostmortemMerged,
     PostmortemOpened,
+    PostmortemRefused,
     Reopened,
     Role,
     Unlabeled,
@@ -138,7 +143,10 @@ _events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Edited, title=st.sampled_from(("down", "up")), report=reports, **_author_fields),
     st.builds(Closed, **_author_fields),
     st.builds(Reopened, **_author_fields),
-    st.builds(IssueUnavailable, reason=st.just("locked"), **_author_fields),
+    st.builds(IssueUnavailable, reason=st.just("gone"), **_author_fields),
+    st.builds(ConversationLocked, **_author_fields),
+    st.builds(ConversationUnlocked, **_author_fields),
+    st.builds(PostmortemRefused, reason=st.just("No"), advice=st.just("Ask again.")),
     st.builds(IssueAvailable, **_author_fields),
     st.builds(PostmortemOpened, pull=st.sampled_from((8, 9))),
     st.builds(PostmortemMerged, pull=st.sampled_from((8, 9))),
@@ -159,3 +167,12 @@ def logs(draw: st.DrawFn, max_events: int = 20) -> Log:
         kind = "comment" if isinstance(event, Commented) else "event"
         log.append((log[-1][0] + timedelta(seconds=pause), replace(event, key=f"{kind}/{number}")))
     return log
+
+
+def told_once(effects: Iterable[Effect]) -> list[Effect]:
+    """Return the effects without boards and later pages: a fold over a stretch makes only the last of each."""
+    return [
+        effect
+        for effect in effects
+        if not isinstance(effect, ShowBoard) and not (isinstance(effect, Page) and effect.attempt > 10)
+    ]

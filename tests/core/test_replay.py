@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from random import Random
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from app.core.clocks import alarms, deadlines
 from app.core.decide import decide
-from app.core.effects import Effect, Remind, SetLabels
+from app.core.effects import Effect, Notice, Page, Remind, SetLabels, UntouchedQuestion
+from app.core.errors import FoldTooLong
 from app.core.events import (
     AlarmFired,
     Closed,
@@ -26,16 +28,21 @@ from app.core.events import (
     PostmortemOpened,
     Role,
 )
+from app.core.fold_budget import FoldBudget
 from app.core.incident import Incident
 from app.core.incident_report import IncidentReport, Kind
 from app.core.labels import desired_labels
 from app.core.lifecycle import Status
-from app.core.policy import Policy
+from app.core.notice_relevance import not_before, still_relevant
+from app.core.policy import Duration, Policy, Step, Until
 from app.core.replay import fire_due_alarms, replay, sort_log
 from app.core.severity import Severity
+from app.core.simulate import replay_steps
 from app.core.slash_command import SlashCommand
+from app.github.slash_commands import parse_commands
+from app.policy_file import PROFILES
 
-from .event_logs import DECLARED, Log, logs, profiles, staffed_policy
+from .event_logs import DECLARED, Log, logs, profiles, staffed_policy, told_once
 
 TICK = timedelta(microseconds=1)
 FOLLOW_UP_PERIOD = timedelta(hours=5)
@@ -93,7 +100,9 @@ def test_the_fold_goes_on_from_any_moment(log: Log, profile: str, cut: int) -> N
     middle = log[min(cut, len(log) - 1)][0]
     first = replay([row for row in log if row[0] <= middle], staffed_policy(profile), middle)
     rest = replay([row for row in log if row[0] > middle], staffed_policy(profile), until, initial=first.incident)
-    assert replay(log, staffed_policy(profile), until) == type(rest)(rest.incident, (*first.effects, *rest.effects))
+    whole = replay(log, staffed_policy(profile), until)
+    assert whole.incident == rest.incident
+    assert told_once(whole.effects) == told_once((*first.effects, *rest.effects))
 
 
 @property_settings
@@ -222,7 +231,8 @@ def test_d4_a_clock_that_jumps_rings_each_alarm_once_and_in_order(log: Log, prof
         incident, effects = decision.incident, [*effects, *decision.effects]
     steady = replay(log, policy, log[-1][0])
     rest = fire_due_alarms(incident, policy, log[-1][0]) if incident else decision
-    assert (rest.incident, (*effects, *rest.effects)) == (steady.incident, steady.effects)
+    assert rest.incident == steady.incident
+    assert told_once((*effects, *rest.effects)) == told_once(steady.effects)
 
 
 @property_settings
@@ -234,7 +244,79 @@ def test_d7_a_delivery_hours_late_has_the_deadlines_of_a_prompt_one(log: Log, pr
     assert prompt.incident
     caught_up, steady = replay(log, policy, late), fire_due_alarms(prompt.incident, policy, late)
     assert caught_up.incident == steady.incident
-    assert caught_up.effects == (*prompt.effects, *steady.effects)
+    assert told_once(caught_up.effects) == told_once((*prompt.effects, *steady.effects))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("severity", list(Severity))
+def test_fc_g8_repeats_of_days_are_counted_as_if_each_had_been_fired(profile: str, severity: Severity) -> None:
+    """FC-G8: one fold over two days, and a fold at the time of each alarm, end in the same incident."""
+    log = [(DECLARED, replace(OPENED, report=IncidentReport(severity=severity)))]
+    policy, until = staffed_policy(profile), DECLARED + timedelta(days=2, hours=3)
+    *_, last = replay_steps(log, policy, until)
+    assert replay(log, policy, until).incident == last.after
+    assert len(last.after.timeline) < 60
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("severity", list(Severity))
+def test_fc_g8_a_year_without_an_answer_is_folded_at_once(profile: str, severity: Severity) -> None:
+    """FC-G8: what has to be told decides the cost, not how long ago it was."""
+    log = [(DECLARED, replace(OPENED, report=IncidentReport(severity=severity)))]
+    until, started = DECLARED + timedelta(days=365), time.perf_counter()
+    year = replay(log, staffed_policy(profile), until, budget=FoldBudget(max_alarms=200))
+    assert time.perf_counter() - started < 2
+    assert year.incident
+    questions = [effect for effect in year.effects if isinstance(effect, UntouchedQuestion)]
+    assert len(questions) == 1
+    for effect in year.effects:
+        if isinstance(effect, Notice) and not isinstance(effect, UntouchedQuestion):
+            assert not still_relevant(effect, year.incident, frozenset(), until), "nothing old is told as new"
+    assert still_relevant(questions[0], year.incident, frozenset(), until)
+    last_page = max((e.at for e in year.effects if isinstance(e, Page)), default=DECLARED)
+    assert last_page <= DECLARED + timedelta(days=7)
+
+
+def test_fc_g8_it_is_asked_by_daylight_and_anything_else_at_any_hour() -> None:
+    question = UntouchedQuestion(key="x", to=("mona",), at=DECLARED, since=DECLARED)
+    page = Page(key="y", to=("mona",), at=DECLARED, attempt=1)
+    night, policy = datetime(2026, 3, 14, 3, tzinfo=UTC), replace(staffed_policy("guide"), zone="Europe/Berlin")
+    assert not_before([question], policy, night) == datetime(2026, 3, 16, 8, tzinfo=UTC), "on Monday at 9 in Berlin"
+    assert not_before([question, page], policy, night) == night
+
+
+@pytest.mark.parametrize("touch", ["/ack", "/severity sev1 it is worse", "/escalate we are stuck"])
+def test_fc_g8_a_touch_pages_at_any_hour_again(touch: str) -> None:
+    """A month later, at night: a command or a rise is heard at once."""
+    log: Log = [(DECLARED, replace(OPENED, report=IncidentReport(severity=Severity.SEV2)))]
+    at = datetime(2026, 4, 14, 3, tzinfo=UTC)
+    said = Commented(by="mona", role=Role.WRITE, key="comment/9", comment=9, commands=parse_commands(touch))
+    after = replay([*log, (at, said)], staffed_policy("guide"), at + timedelta(hours=2))
+    assert after.incident
+    told = [
+        effect
+        for effect in after.effects
+        if isinstance(effect, Notice) and still_relevant(effect, after.incident, frozenset(), at + timedelta(hours=2))
+    ]
+    assert told
+    assert all(effect.at >= at for effect in told)
+
+
+def test_a_fold_beyond_its_budget_says_so() -> None:
+    log = [(DECLARED, replace(OPENED, report=IncidentReport(severity=Severity.SEV1)))]
+    with pytest.raises(FoldTooLong, match="6 alarms until 2026-"):
+        replay(log, staffed_policy("guide"), DECLARED + timedelta(hours=4), budget=FoldBudget(max_alarms=5))
+    with pytest.raises(FoldTooLong):
+        replay(
+            log, staffed_policy("guide"), DECLARED + timedelta(hours=4), budget=FoldBudget(is_exhausted=lambda: True)
+        )
+    with pytest.raises(FoldTooLong):
+        list(replay_steps(log, frequent_pages(), DECLARED + timedelta(days=6)))
+
+
+def frequent_pages() -> Policy:
+    step = Step(Duration(), (), until=Until.ACK, repeat=Duration(seconds=60))
+    return replace(staffed_policy("guide"), ladders=dict.fromkeys(Severity, (step,)))
 
 
 def test_m38_a_detection_after_the_declaration_moves_no_deadline() -> None:

@@ -27,7 +27,7 @@ brackets where it is not that of the cast), a verb, the rest.  `(until)` fires t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -179,7 +179,8 @@ class _Playback:
         """
         replayed = replay(self.log, self.policy, self.now)
         due = [alarm for alarm in alarms(self.incident, self.policy) if alarm.due <= self.now] if self.incident else []
-        assert due or (replayed.incident, list(replayed.effects)) == (self.incident, self.effects)
+        assert due or replayed.incident == self.incident
+        assert due or _told_once(replayed.effects) == _told_once(self.effects)
         keys = [effect.key for effect in self.effects if effect.key]
         assert len(keys) == len(set(keys)), "an effect key was used twice"
         yield "="
@@ -298,6 +299,15 @@ _POSTMORTEM_EVENTS = {
 }
 
 
+def _told_once(found: Iterable[Effect]) -> list[Effect]:
+    """Return the effects without the later pages and the boards: a fold over a stretch tells only the last of each."""
+    return [
+        effect
+        for effect in found
+        if not isinstance(effect, effects.ShowBoard) and not (isinstance(effect, effects.Page) and effect.attempt > 10)
+    ]
+
+
 def _postmortem_event(what: str, common: dict[str, Any]) -> Event:
     if what == "refused":
         return events.PostmortemRefused(**common, reason="Repository rule violations found", advice="Lift the rule.")
@@ -352,6 +362,7 @@ _EFFECT_FORMATTERS: dict[type[Effect], Callable[[_Playback, Any], str]] = {
     effects.Help: lambda play, answer: f"help {answer.to}",
     effects.React: lambda play, reaction: "react",
     effects.Assign: lambda play, assign: f"assign {assign.login}",
+    effects.UntouchedQuestion: lambda play, ask: f"ask {_format_recipients(ask)} whether it still is an incident",
     effects.RetryRefused: lambda play, effect: "retry what was refused",
     effects.RefusalNotice: lambda play, notice: f"tell {_format_recipients(notice)}: GitHub refuses {notice.what}",
     effects.OpenPostmortem: lambda play, effect: "postmortem",

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 
-from app.core.clocks import acknowledge, audience, commander, escalate, postmortem, regulatory, resolve, respond, update
+from app.core.clocks import (
+    acknowledge,
+    audience,
+    commander,
+    escalate,
+    postmortem,
+    regulatory,
+    resolve,
+    respond,
+    untouched,
+    update,
+)
 from app.core.clocks.clock import Clock, Deadline
 from app.core.effective_policy import policy_for
 from app.core.effects import Escalate, Remind
@@ -26,6 +38,7 @@ CLOCKS: dict[str, Clock] = {
         regulatory.CLOCK,
         escalate.CLOCK,
         postmortem.CLOCK,
+        untouched.CLOCK,
     )
 }
 """All clocks by name; alarms due at the same time fire in this order."""
@@ -48,8 +61,26 @@ def find_alarm(alarm: Alarm, incident: Incident, policy: Policy) -> Alarm | None
     clock = CLOCKS.get(alarm.clock)
     if clock is None:
         return None
-    found = (found for found in clock.alarms(incident, policy_for(policy, incident)) if found.mark == alarm.mark)
-    return next(_clamp_due_times(found, incident), None)
+    policy = policy_for(policy, incident)
+    repeats = (
+        each if each.mark == alarm.mark else clock.latest_repeat(incident, each, policy, alarm.due)
+        for each in clock.alarms(incident, policy)
+    )
+    return next(_clamp_due_times((each for each in repeats if each.mark == alarm.mark), incident), None)
+
+
+def next_alarm(incident: Incident, policy: Policy, until: datetime) -> Alarm | None:
+    """Return the alarm that fires next if all are fired up to `until`; None if there is none.
+
+    Of an alarm that repeats, only the last repeat by then is fired.
+    """
+    policy = policy_for(policy, incident)
+    found = (
+        clock.latest_repeat(incident, alarm, policy, until)
+        for clock in CLOCKS.values()
+        for alarm in clock.alarms(incident, policy)
+    )
+    return min(_clamp_due_times(found, incident), key=lambda alarm: alarm.due, default=None)
 
 
 def _clamp_due_times(all_alarms: Iterable[Alarm], incident: Incident) -> Iterator[Alarm]:
@@ -82,4 +113,4 @@ def still_due(notice: Escalate | Remind, incident: Incident) -> bool:
     return incident.status.open and not superseded
 
 
-__all__ = ["CLOCKS", "Clock", "Deadline", "alarms", "deadlines", "find_alarm", "still_due"]
+__all__ = ["CLOCKS", "Clock", "Deadline", "alarms", "deadlines", "find_alarm", "next_alarm", "still_due"]

@@ -72,6 +72,8 @@ class Clock:
 
     `deadlines` yields its SLA deadlines, none while it does not run. `alarms` yields those that have not fired. `fire`
     applies one of them. `title` begins the displayed name of each deadline, which ends with its `about`.
+    `latest_repeat` returns the last repeat of an alarm that is due by a moment, where an alarm repeats: the repeats
+    before it are counted by it, so that a fold over a year does not fire each of them.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Clock:
     deadlines: Callable[[Incident, Policy], Iterable[Deadline]]
     alarms: Callable[[Incident, Policy], Iterator[Alarm]]
     fire: Callable[[Incident, Alarm, Policy], ClockResult]
+    latest_repeat: Callable[[Incident, Alarm, Policy, datetime], Alarm] = lambda _, alarm, *__: alarm
 
 
 def deadline(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from app.core.calendar import due_time as due_by
 from app.core.clocks.clock import Clock, ClockResult, Deadline, key_timestamp
+from app.core.clocks.untouched import pages_until
 from app.core.effects import Escalate, Page
 from app.core.escalation import (
     EscalationStep,
@@ -26,6 +27,8 @@ from app.core.policy import ON_CALL, Policy, Step
 from app.core.timeline import EntryKind
 
 NAME = "escalate"
+_SINGLE_PAGES = 10
+"""So many pages have an entry each on the timeline; one entry stands for all later ones."""
 # Alarm marks: an escalation step is identified by its contacts and its delay, `it-manager@30m`; a page and a silence by
 # the moment they count from, `page0.2@2026-03-14T09:00:00Z`. So a contact called `silence` is not mistaken for one.
 
@@ -75,7 +78,24 @@ def _next_page_alarm(incident: Incident, index: int, step: Step, policy: Policy)
     if times == 1 or step.repeat is not None:
         pause = wait_time(step.repeat) if step.repeat else timedelta()
         at = incident.paging_started_at + wait_time(step.after) + (times - 1) * pause
-        yield Alarm(at, NAME, f"page{index}.{times}@{since}")
+        if at <= pages_until(incident):
+            yield Alarm(at, NAME, f"page{index}.{times}@{since}")
+
+
+def latest_repeat(incident: Incident, alarm: Alarm, policy: Policy, until: datetime) -> Alarm:
+    """Return the last page of the same step that is due by `until`; the first ones are each fired."""
+    kind, _, since = alarm.mark.partition("@")
+    index, _, times = kind.removeprefix("page").partition(".")
+    if not kind.startswith("page") or not since.endswith("Z") or int(times) <= _SINGLE_PAGES:
+        return alarm
+    step = paging_steps(incident, policy)[int(index)]
+    if step.repeat is None:
+        return alarm
+    first_at = incident.paging_started_at + wait_time(step.after)
+    count = (min(until, pages_until(incident)) - first_at) // wait_time(step.repeat) + 1
+    if count <= int(times):
+        return alarm
+    return Alarm(first_at + (count - 1) * wait_time(step.repeat), NAME, f"page{index}.{count}@{since}")
 
 
 def _silence_alarm(incident: Incident, policy: Policy) -> Iterator[Alarm]:
@@ -87,7 +107,7 @@ def _silence_alarm(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     for _ in range(policy.silence):
         at = due_by(at, cadence, policy.calendars)
     alarm = Alarm(at, NAME, f"silence@{key_timestamp(incident.last_activity_at)}")
-    if alarm.key not in incident.fired_alarms:
+    if at <= pages_until(incident) and alarm.key not in incident.fired_alarms:
         yield alarm
 
 
@@ -95,7 +115,9 @@ def _fire_page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     kind, _, since = alarm.mark.partition("@")
     index, _, times = kind.removeprefix("page").partition(".")
     # Keep only the key of the last page, which holds their number: days without an answer make thousands of pages.
-    incident = replace(incident, fired_alarms=incident.fired_alarms - {f"{NAME}/page{index}.{int(times) - 1}@{since}"})
+    before, after = f"{NAME}/page{index}.", f"@{since}"
+    earlier = {key for key in incident.fired_alarms if key.startswith(before) and key.endswith(after)} - {alarm.key}
+    incident = replace(incident, fired_alarms=incident.fired_alarms - earlier)
     step = paging_steps(incident, policy)[int(index)]
     recipients = resolve_recipients(incident, policy, step.to or (ON_CALL,), alarm.due)
     # Each page adds one more person on call: first the primary alone, then the secondary too.
@@ -111,13 +133,31 @@ def _fire_page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
         via=notice_channels(incident, policy, step.via),
         attempt=int(times),
     )
+    if int(times) > _SINGLE_PAGES + 1:
+        incident = _without_collapsed_pages(incident, before, after)
     return incident.with_entry(
         alarm.due,
         AlarmFired(alarm=alarm, key=alarm.key),
         EntryKind.PAGED,
         f"paged {join_names(people)}",
-        f"page {times}" if int(times) > 1 else "",
+        _describe_page(int(times)),
     ), (notice,)
+
+
+def _without_collapsed_pages(incident: Incident, before: str, after: str) -> Incident:
+    """Drop the entry that stood for the later pages so far: a new one follows, or days would fill the timeline."""
+
+    def is_collapsed(key: str) -> bool:
+        number = key.removeprefix(before).removesuffix(after)
+        return key.startswith(before) and key.endswith(after) and int(number) > _SINGLE_PAGES
+
+    return replace(incident, timeline=tuple(entry for entry in incident.timeline if not is_collapsed(entry.key)))
+
+
+def _describe_page(times: int) -> str:
+    if times <= _SINGLE_PAGES + 1:
+        return f"page {times}" if times > 1 else ""
+    return f"pages {_SINGLE_PAGES + 1} to {times}"
 
 
 def _fire_escalation_step(incident: Incident, alarm: Alarm, step: EscalationStep, policy: Policy) -> ClockResult:
@@ -148,4 +188,4 @@ def join_names(people: tuple[str, ...]) -> str:
     return ", ".join(people) or "nobody"
 
 
-CLOCK = Clock(NAME, "Escalate", deadlines, alarms, fire)
+CLOCK = Clock(NAME, "Escalate", deadlines, alarms, fire, latest_repeat)

@@ -20,6 +20,7 @@ from app.core.effects import (
     RefusalNotice,
     Remind,
     SeverityQuestion,
+    UntouchedQuestion,
 )
 from app.core.escalation import management_steps
 from app.core.incident import Incident
@@ -48,6 +49,7 @@ _LOUDNESS_ORDER: tuple[type[Notice], ...] = (
     PolicyFaultNotice,
     RefusalNotice,
     ChannelFailure,
+    UntouchedQuestion,
     SeverityQuestion,
     Remind,
     Announce,
@@ -139,7 +141,9 @@ def _headline(notice: Notice, incident: Incident, policy: Policy, now: datetime)
 
 
 def _fault_headline(notice: Notice, name: Markdown, title: Markdown, policy: Policy) -> Markdown:
-    """Build the headline for a fault of the policy, a refusal, a failed channel or a report of unclear severity."""
+    """Build the headline of a fault or a question."""
+    if isinstance(notice, UntouchedQuestion):
+        return markdown("💤 **{} {}: is it still an incident?** Nobody has touched it for a week", name, title)
     if isinstance(notice, RefusalNotice):
         return markdown("🛠️ **GitHub refuses {}** of {} {}", escape(notice.what, 60), name, title)
     if isinstance(notice, PolicyFaultNotice):
@@ -223,7 +227,16 @@ def _paragraphs(notices: Sequence[Notice], incident: Incident, policy: Policy, n
 
 
 def _fault_paragraphs(notice: Notice) -> Iterator[Markdown]:
-    if isinstance(notice, RefusalNotice):
+    if isinstance(notice, UntouchedQuestion):
+        yield markdown(
+            "Nothing was done here since {}, so nobody is paged for it any more. If it goes on, write {} or {}; "
+            "if it is over, {} or close the issue.",
+            format_utc(notice.since),
+            code_span("/ack"),
+            code_span("/update text"),
+            code_span("/resolve text"),
+        )
+    elif isinstance(notice, RefusalNotice):
         yield _refusal_paragraph(notice)
     elif isinstance(notice, PolicyFaultNotice):
         yield _policy_fault_paragraph(notice)

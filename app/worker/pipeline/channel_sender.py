@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from app.core.effects import ChannelFailure
-from app.core.notice_relevance import still_relevant
+from app.core.notice_relevance import not_before, still_relevant
 from app.core.policy import ChannelConfig
 from app.ports import DeliveryFailed
 from app.rate_limit import Priority
@@ -149,11 +149,15 @@ def _find_channel(ctx: WorkerContext, claimed: ClaimedMessage) -> ChannelConfig 
         repository = incidents.load_repository(db, claimed.incident_key.repo_id)
     if stored is None or repository is None or stored.incident.unavailable:
         return None
-    if not still_relevant(claimed.notice, stored.incident, frozenset()):
+    now = ctx.clock()
+    if not still_relevant(claimed.notice, stored.incident, frozenset(), now):
         return None
+    policy = ctx.policies.load_cached(ctx.database, repository)
+    if (until := not_before([claimed.notice], policy, now)) > now:
+        raise Throttled(until, "it waits for working hours")
     tracker = ctx.tracker(repository).with_priority(Priority(stored.incident.severity))
     unconfirmed_reports.admit_or_throttle(ctx, tracker, claimed.incident_key, stored.incident, claimed.notice.key)
-    return ctx.policies.load_cached(ctx.database, repository).channels.get(claimed.channel)
+    return policy.channels.get(claimed.channel)
 
 
 def _handle_failure(ctx: WorkerContext, claimed: ClaimedMessage, failed: DeliveryFailed) -> None:

@@ -31,7 +31,7 @@ from app.core.effects import (
 from app.core.events import PostmortemRefused
 from app.core.incident import Incident
 from app.core.labels import own_labels
-from app.core.notice_relevance import drop_oldest, still_relevant
+from app.core.notice_relevance import drop_oldest, not_before, still_relevant
 from app.core.on_call import reviewers
 from app.core.policy import Policy
 from app.github import board_state
@@ -347,22 +347,25 @@ def _post_notices(relay: _RelayContext, items: Sequence[OutboxItem]) -> Mapping[
 
     Questions answered in the meantime are not asked again.
     """
+    now = relay.ctx.clock()
     posted = {key: comment.url for key, comment in relay.find_marked_comments(items).items()}
     waiting = {
         item.key: item.effect
         for item in items
         if item.key not in posted
         and isinstance(item.effect, Notice)
-        and still_relevant(item.effect, relay.incident, relay.fault_notice_keys)
+        and still_relevant(item.effect, relay.incident, relay.fault_notice_keys, now)
     }
     if not waiting:
         return posted
+    if (until := not_before(waiting.values(), relay.policy, now)) > now:
+        raise Throttled(until, "it waits for working hours")
     _require_safe_to_send(item for item in items if item.key in waiting)
     body = render_notices(
         list(waiting.values()),
         relay.incident,
         relay.policy,
-        relay.ctx.clock(),
+        now,
         comment_urls=relay.links(),
         footer=relay.marker({"keys": list(waiting)}),
     )

@@ -134,7 +134,7 @@ def _skip_stale_effects(
         if isinstance(effect, Reply | Help):
             return effect.key not in expired_keys
         return not isinstance(effect, Notice) or (
-            not incident.unavailable and still_relevant(effect, incident, active_policy.notice_keys)
+            not incident.unavailable and still_relevant(effect, incident, active_policy.notice_keys, now)
         )
 
     for item in outbox.list_unfinished(db, incident_key, now):

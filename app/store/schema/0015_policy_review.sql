@@ -1,0 +1,26 @@
+-- Reviews of policies, one a head commit of a pull request or of a push to the default branch (number 0): they run in a lane of
+-- their own, so the inbox only records that one was asked for.  Of one number the newest `proposed_at` counts.
+-- `attempts` counts starts without an end; `started_at` is when a process was last started for it, `reviewed_at` when that one
+-- answered or was ended, after which this head is not tried again; `result` is the check run that waits to be published.
+CREATE TABLE policy_review (
+    repo_id     bigint      NOT NULL,
+    number      bigint      NOT NULL,
+    head        text        NOT NULL,
+    from_fork   boolean     NOT NULL,
+    proposed_at timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    state       text        NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'reviewed', 'done')),
+    not_before  timestamptz NOT NULL,
+    attempts    integer     NOT NULL DEFAULT 0,
+    started_at  timestamptz,
+    reviewed_at timestamptz,
+    announced   boolean     NOT NULL DEFAULT false,
+    result      text        NOT NULL DEFAULT '',
+    note        text        NOT NULL DEFAULT '',
+    PRIMARY KEY (repo_id, number, head)
+);
+CREATE INDEX policy_review_unfinished ON policy_review (not_before) WHERE state <> 'done';
+CREATE INDEX policy_review_started ON policy_review (repo_id, started_at) WHERE started_at IS NOT NULL;
+
+-- What the previous release had routed and not finished is routed again: the part about policies now goes into this table.
+UPDATE delivery SET state = 'received' WHERE state = 'routed' AND event IN ('pull_request', 'push');

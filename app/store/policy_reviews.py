@@ -10,8 +10,10 @@ from typing import LiteralString
 from app.ports import Repository
 from app.store.database import Db, Row
 
-_ATTEMPT_INTERVAL = timedelta(seconds=10)
-"""Time after which a review whose process died is started again."""
+_LEASE_PERIOD = timedelta(minutes=2)
+"""Time after which a review whose process died is made again; longer than any review and its calls to GitHub take."""
+_CLAIM_LOCK_ID = 720_222
+"""Advisory lock of the worker that claims a review."""
 _KEPT_PERIOD = timedelta(days=90)
 """How long it is remembered that a commit was reviewed."""
 _HOUR = timedelta(hours=1)
@@ -91,29 +93,41 @@ def request_review(db: Db, request: ReviewRequest) -> None:
     )
 
 
-def list_due_installations(db: Db, now: datetime) -> list[int]:
-    """List the installations with a review that is due, at most 50, the one that has waited longest first."""
+def list_due_installations(db: Db, now: datetime, installation: int | None = None) -> list[int]:
+    """List the installations with a review that is due, at most 50, the one that has waited longest first.
+
+    Those of which a review is being made are left out.  `installation`: look for that one only.
+    """
     rows = db.execute(
         "SELECT installation FROM policy_review JOIN repository USING (repo_id)"
-        " WHERE state <> 'done' AND not_before <= %s GROUP BY installation ORDER BY min(received_at) LIMIT 50",
-        (now,),
+        " WHERE state <> 'done' AND not_before <= %(now)s AND installation = coalesce(%(only)s, installation)"
+        " AND installation NOT IN (SELECT installation FROM policy_review JOIN repository USING (repo_id)"
+        "   WHERE lease_until > %(now)s)"
+        " GROUP BY installation ORDER BY min(received_at) LIMIT 50",
+        {"now": now, "only": installation},
     ).fetchall()
     return [row["installation"] for row in rows]
 
 
 def claim_next_review(db: Db, installation: int, now: datetime) -> StoredReview | None:
-    """Claim the next due review of an installation, those of its own branches before those of forks."""
+    """Claim the next due review of an installation, those of its own branches before those of forks.
+
+    None: none is due, or one of the installation is being made.
+    """
+    db.execute("SELECT pg_advisory_xact_lock(%s)", (_CLAIM_LOCK_ID,))
+    if not list_due_installations(db, now, installation):
+        return None
     row = db.execute(
         "SELECT r.*, p.name, p.installation, p.default_branch"
         " FROM policy_review r JOIN repository p USING (repo_id)"
         " WHERE p.installation = %s AND r.state <> 'done' AND r.not_before <= %s"
-        " ORDER BY r.state = 'reviewed' DESC, r.from_fork, r.received_at LIMIT 1 FOR UPDATE OF r SKIP LOCKED",
+        " ORDER BY r.state = 'reviewed' DESC, r.from_fork, r.received_at LIMIT 1",
         (installation, now),
     ).fetchone()
     if row is None:
         return None
     claimed = _review_from_row(row)
-    _update(db, claimed.request, "attempts = attempts + 1, not_before = %s", now + _ATTEMPT_INTERVAL)
+    _update(db, claimed.request, "attempts = attempts + 1, lease_until = %s", now + _LEASE_PERIOD)
     return claimed
 
 
@@ -133,7 +147,8 @@ def find_budget_reset(db: Db, review: StoredReview, now: datetime, limit: int) -
 
 def postpone_review(db: Db, review: StoredReview, until: datetime, *, announced: bool = False) -> None:
     """Postpone a review; `announced`: its author was told."""
-    _update(db, review.request, "attempts = 0, not_before = %s, announced = announced OR %s", until, announced)
+    assignments: LiteralString = "attempts = 0, lease_until = NULL, not_before = %s, announced = announced OR %s"
+    _update(db, review.request, assignments, until, announced)
 
 
 def record_review_start(db: Db, review: StoredReview, now: datetime) -> None:
@@ -148,7 +163,7 @@ def record_review_result(db: Db, review: StoredReview, result: str, now: datetim
 
 def finish_review(db: Db, review: StoredReview, note: str = "") -> None:
     """Finish a review."""
-    _update(db, review.request, "state = 'done', result = '', note = %s", note[:500])
+    _update(db, review.request, "state = 'done', lease_until = NULL, result = '', note = %s", note[:500])
 
 
 def list_past_logs(

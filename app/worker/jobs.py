@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import zip_longest
-from typing import Any
 
 import procrastinate
 import structlog
@@ -31,7 +30,7 @@ from app.worker.monitoring.retention import delete_expired_deliveries
 from app.worker.pipeline.channel_sender import ChannelSender
 from app.worker.pipeline.ingest import process_incident
 from app.worker.pipeline.outbox_relay import relay_outbox
-from app.worker.pipeline.policy_check import run_next_review
+from app.worker.pipeline.policy_reviewer import PolicyReviewer
 from app.worker.pipeline.routing import route_deliveries
 from app.worker.sync.reconciler import Reconciler
 
@@ -41,13 +40,6 @@ JOBS_FAILED = Counter("muster_jobs_failed", "Jobs that failed because of a bug o
 
 
 _QUEUE_NAME = "muster"
-_REVIEW_QUEUE_NAME = "reviews"
-"""Queue of the reviews of proposed policies, which anyone may ask for: one at a time, beside everything else."""
-_REVIEW_PRIORITY = -1
-_REVIEW_POLL_SECONDS = 1.0
-_MAX_REVIEWS_PER_JOB = 20
-_MAX_REVIEW_JOB_SECONDS = 2.0
-"""A job for an installation goes on to its next review only within these limits, so that the others get their turn."""
 _JOB_POLL_SECONDS = 0.25
 """Interval between two polls for runnable jobs.
 
@@ -111,9 +103,6 @@ class Queue:
         self._worker_app = procrastinate.App(connector=procrastinate.PsycopgConnector())
         self._worker_app.task(name="sort")(self._run_routing)
         self._worker_app.task(name="wake")(self._run_incident)
-        self._worker_app.task(name="review")(self._start_reviews)
-        # A thread of its own: the others' are few, and a review may take half a minute.
-        self._reviewer = ThreadPoolExecutor(1, thread_name_prefix="reviewer")
         self._notifier = ThreadPoolExecutor(1, thread_name_prefix="job-notifier")
         self._notify_pending = threading.Event()
         self._stop = threading.Event()
@@ -161,7 +150,7 @@ class Queue:
         }
         if not keys_by_job_name:
             return
-        pending = self._load_pending_job_names(_QUEUE_NAME)
+        pending = self._load_pending_job_names()
         room = len(keys_by_job_name) if alarms_due else max_pending - len(pending)
         jobs = [
             _make_job(
@@ -175,29 +164,6 @@ class Queue:
             if name not in pending
         ]
         self._enqueue(jobs[: max(room, 0)])
-
-    def enqueue_reviews(self) -> None:
-        """Enqueue a job for each installation that has a review due and no job pending."""
-        with self.ctx.database.autocommit() as db:
-            installations = policy_reviews.list_due_installations(db, self.ctx.clock())
-        if not installations:
-            return
-        pending = self._load_pending_job_names(_REVIEW_QUEUE_NAME)
-        names = {f"review {installation}": installation for installation in installations}
-        self._enqueue(
-            [
-                Job(
-                    queue=_REVIEW_QUEUE_NAME,
-                    task_name="review",
-                    queueing_lock=name,
-                    lock=name,
-                    priority=_REVIEW_PRIORITY,
-                    task_kwargs={"installation": installation},
-                )
-                for name, installation in names.items()
-                if name not in pending
-            ]
-        )
 
     def sweep(self) -> None:
         """Enqueue jobs for new deliveries, due alarms and due outbox items, and start periodic work that is due.
@@ -228,7 +194,6 @@ class Queue:
             for incident_key in incident_keys
             if incident_key not in due_incident_keys and not self._is_cooling_down(incident_key)
         )
-        self.enqueue_reviews()
         # Last, and one batch a sweep, so that no alarm waits for it.
         if (
             not self._retention_ran_at or time.monotonic() - self._retention_ran_at > _RETENTION_INTERVAL_SECONDS
@@ -261,13 +226,18 @@ class Queue:
             target=ChannelSender(self.ctx).run, args=(self._stop,), name="channel-sender", daemon=True
         )
         sender.start()
+        # Reviews are no jobs: anyone may ask for one, and it may take half a minute.
+        reviewer = threading.Thread(
+            target=PolicyReviewer(self.ctx).run, args=(self._stop,), name="policy-reviewer", daemon=True
+        )
+        reviewer.start()
         try:
             asyncio.run(self._run_worker())
         finally:
             self._stop.set()
             sweeper.join(timeout=5)
             sender.join(timeout=10)
-            self._reviewer.shutdown(wait=False, cancel_futures=True)
+            reviewer.join(timeout=5)
             if self._reconciler is not None:
                 self._reconciler.stop()
 
@@ -288,15 +258,13 @@ class Queue:
                 for job in jobs:
                     self._enqueue([job])
 
-    def _load_pending_job_names(self, queue: str) -> set[str]:
-        """Load the names of the pending jobs of a queue.
+    def _load_pending_job_names(self) -> set[str]:
+        """Load the names of the pending jobs.
 
         This costs less than a refused insert, which also adds a line to the log of the database server.
         """
         with self.ctx.database.autocommit() as db:
-            rows = db.execute(
-                "SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = %s", (queue,)
-            ).fetchall()
+            rows = db.execute("SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo'").fetchall()
         return {row["queueing_lock"] for row in rows}
 
     async def _run_worker(self) -> None:
@@ -305,53 +273,33 @@ class Queue:
             self._worker_app.open_async(pool),
         ):
             stopped = asyncio.create_task(asyncio.to_thread(self._stop.wait))
-            await asyncio.gather(
-                self._keep_running(self._run_jobs, stopped), self._keep_running(self._run_review_jobs, stopped)
-            )
-
-    async def _keep_running(self, run: Callable[[], Coroutine[Any, Any, None]], stopped: asyncio.Task[bool]) -> None:
-        """Run it until stopped, and again whenever it fails, such as when the database is unavailable."""
-        while not stopped.done():
-            working = asyncio.create_task(run())
-            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if stopped.done():
-                working.cancel()
-            (problem,) = await asyncio.gather(working, return_exceptions=True)
-            if not stopped.done():
-                log.error("worker failed", reason=repr(problem))
-                await asyncio.wait((stopped,), timeout=1)
+            while not stopped.done():
+                working = asyncio.create_task(self._run_jobs())
+                await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+                if stopped.done():
+                    working.cancel()
+                (problem,) = await asyncio.gather(working, return_exceptions=True)
+                if not stopped.done():
+                    log.error("worker failed", reason=repr(problem))
+                    await asyncio.wait((stopped,), timeout=1)
 
     async def _run_jobs(self) -> None:
         """Run jobs until cancelled; end with the database's error when it is unavailable."""
         reaper = asyncio.create_task(self._reap_stalled_jobs())
         try:
-            await self._run_queue(
-                _QUEUE_NAME, concurrency=self._concurrency, poll_interval_seconds=_JOB_POLL_SECONDS, listen_notify=True
+            await self._worker_app.run_worker_async(
+                queues=[_QUEUE_NAME],
+                concurrency=self._concurrency,
+                # Failed jobs too: the rows are the work, and the sweep finds them again.
+                delete_jobs="always",
+                install_signal_handlers=False,
+                fetch_job_polling_interval=_JOB_POLL_SECONDS,
+                shutdown_graceful_timeout=25,
+                update_heartbeat_interval=self._heartbeat_interval_seconds,
+                stalled_worker_timeout=self._worker_timeout_seconds,
             )
         finally:
             reaper.cancel()
-
-    async def _run_review_jobs(self) -> None:
-        """Run the jobs of reviews, as `_run_jobs` does the others; neither waits for the other."""
-        await self._run_queue(
-            _REVIEW_QUEUE_NAME, concurrency=1, poll_interval_seconds=_REVIEW_POLL_SECONDS, listen_notify=False
-        )
-
-    async def _run_queue(
-        self, queue: str, *, concurrency: int, poll_interval_seconds: float, listen_notify: bool
-    ) -> None:
-        await self._worker_app.run_worker_async(
-            queues=[queue],
-            concurrency=concurrency,
-            # Failed jobs too: the rows are the work, and the sweep finds them again.
-            delete_jobs="always",
-            install_signal_handlers=False,
-            fetch_job_polling_interval=poll_interval_seconds,
-            shutdown_graceful_timeout=25,
-            update_heartbeat_interval=self._heartbeat_interval_seconds,
-            stalled_worker_timeout=self._worker_timeout_seconds,
-            listen_notify=listen_notify,
-        )
 
     async def _reap_stalled_jobs(self) -> None:
         """Delete the running jobs of dead workers, which would keep their incidents locked.
@@ -378,25 +326,6 @@ class Queue:
             self.enqueue_incidents(
                 route_deliveries(self.ctx, self._should_continue), max_pending=_MAX_PENDING_JOBS_AFTER_ROUTING
             )
-
-    async def _start_reviews(self, installation: int) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._reviewer, self._run_reviews, installation)
-
-    def _run_reviews(self, installation: int) -> None:
-        if not self._is_schema_known():
-            return
-        started_at = time.monotonic()
-        try:
-            for _ in range(_MAX_REVIEWS_PER_JOB):
-                if (
-                    not self._should_continue()
-                    or not run_next_review(self.ctx, installation, self._should_continue)
-                    or time.monotonic() - started_at > _MAX_REVIEW_JOB_SECONDS
-                ):
-                    return
-        except Exception:
-            JOBS_FAILED.labels("review").inc()
-            raise
 
     def _run_incident(self, repo_id: int, number: int) -> None:
         if not self._is_schema_known():

@@ -237,7 +237,7 @@ def test_a_death_before_the_answer_is_heard_leaves_one_check(tonight: Night, tex
             with pytest.raises(Died):
                 open_policy_pull(tonight, text)
             tonight.restart()
-            tonight.advance_and_settle()
+            tonight.advance_and_settle(180)
         (run,) = list_check_runs(tonight)
         assert (run.status, len(run.annotations)) == ("completed", 0 if text == FASTER_POLICY else 60)
     finally:
@@ -252,7 +252,7 @@ def test_a_death_in_any_gap_leaves_one_check(tonight: Night, gap: str) -> None:
         open_policy_pull(tonight, FAULTY_POLICY)
     tonight.create_failpoints = Failpoints
     tonight.restart()
-    tonight.advance_and_settle()
+    tonight.advance_and_settle(180)
     (run,) = list_check_runs(tonight)
     assert (run.status, len(run.annotations)) == ("completed", 2)
 

@@ -233,23 +233,66 @@ def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem
 @pytest.mark.parametrize(
     ("event", "payload", "group"),
     [
-        ("issues", {"action": "labeled", "issue": {"number": 7}}, "muster-7-any"),
-        ("issues", {"action": "edited", "issue": {"number": 7}}, "muster-7-edited"),
-        ("issue_comment", {"action": "edited", "issue": {"number": 7}}, "muster-7-any"),
-        ("workflow_dispatch", {"inputs": {"issue": "7"}}, "muster-7-any"),
+        ("issues", {"action": "labeled", "issue": {"number": 7}}, "muster-issue-7"),
+        ("issues", {"action": "edited", "issue": {"number": 7}}, "muster-issue-7-edited"),
+        ("issue_comment", {"action": "edited", "issue": {"number": 7}}, "muster-issue-7"),
+        ("workflow_dispatch", {"inputs": {"issue": "7"}}, "muster-issue-7"),
         (
             "pull_request",
-            {"action": "closed", "pull_request": PULL_REQUEST_FROM_FORK},
-            "muster-muster/postmortem-7-any",
+            {"action": "closed", "pull_request": {**PULL_REQUEST_FROM_FORK, "number": 7}},
+            "muster-pull-7",
         ),
     ],
 )
+@pytest.mark.parametrize("branch", ["muster/postmortem-7", "7", "issue-7", "7-edited", "7}}"])
 def test_one_run_an_issue_at_a_time(
-    bench: Bench, called: CalledActions, event: str, payload: dict[str, Any], group: str
+    bench: Bench, called: CalledActions, event: str, payload: dict[str, Any], group: str, branch: str
 ) -> None:
-    context = {"head_ref": "muster/postmortem-7"} if event == "pull_request" else {}
+    """FC-S16: the name of a branch does not matter; a fork's may be the number of an incident."""
+    context = {"head_ref": branch} if event == "pull_request" else {}
     bench.run_workflow(INCIDENTS, event, payload, **context)
     assert bench.machine.github["concurrency"] == group
+
+
+@pytest.mark.parametrize("branch", ["main", "7", "pull-7"])
+def test_one_check_of_the_policy_a_pull_request(bench: Bench, called: CalledActions, branch: str) -> None:
+    """FC-S16: as above."""
+    payload = {"action": "opened", "pull_request": {**PULL_REQUEST_FROM_FORK, "number": 7}}
+    bench.run_workflow(POLICY, "pull_request", payload, head_ref=branch, ref=f"refs/heads/{branch}", run_id="11")
+    assert bench.machine.github["concurrency"] == "muster-policy-pull-7"
+    bench.run_workflow(POLICY, "push", {"after": "a" * 40}, ref=f"refs/heads/{branch}", run_id="11")
+    assert bench.machine.github["concurrency"] == "muster-policy-run-11"
+
+
+def list_groups(path: Path) -> list[str]:
+    """Return the concurrency groups of a workflow and of its jobs."""
+    workflow = load_yaml(path)
+    found = [one.get("concurrency") for one in (workflow, *workflow["jobs"].values())]
+    return [one if isinstance(one, str) else one["group"] for one in found if one]
+
+
+_TRUSTED_VALUES = re.compile(
+    r"github\.(event_name|workflow|run_id|event\.action|event\.pull_request|event\.pull_request\.number"
+    r"|event\.issue\.number)|inputs\.issue"
+)
+"""What GitHub itself chooses, and the input of a run by hand, which only people with write access start."""
+
+
+@pytest.mark.parametrize("path", ALL_WORKFLOWS, ids=relative_path)
+def test_no_stranger_chooses_the_name_of_a_group(path: Path) -> None:
+    """FC-S16: a run that waits is dropped for the next one of its group, so a stranger may not join one."""
+    for group in list_groups(path):
+        for expression in re.findall(r"\$\{\{(.*?)\}\}", group, re.DOTALL):
+            names = re.findall(r"[A-Za-z_][\w.-]*", re.sub(r"'[^']*'", "", expression))
+            assert [name for name in names if not _TRUSTED_VALUES.fullmatch(name)] == [], group
+
+
+def test_pages_and_examples_have_no_groups_beside_those() -> None:
+    """FC-S16: what people copy is in the workflows that the test above reads."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "issue-templates").glob("*"), *MANIFESTS]
+    assert [
+        relative_path(page) for page in pages if re.search(r"^\s*concurrency:", page.read_text("utf-8"), re.MULTILINE)
+    ] == []
 
 
 def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) -> None:

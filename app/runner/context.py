@@ -15,6 +15,7 @@ from app.policy_file import POLICY_PATH
 from app.ports import DeliveryFailed, IncidentKey, Repository, Tracker
 from app.runner.actions_io import Workflow, WorkflowError
 from app.runner.active_policy import RunnerPolicy, load_policy
+from app.runner.refusals import RefusalHint, find_hint
 
 _T = TypeVar("_T")
 
@@ -22,7 +23,7 @@ TITLE = "Muster"
 """Title of the annotations."""
 BOT_LOGIN = "github-actions[bot]"
 """The account that the token of a run writes as."""
-_PERMISSION_ERROR = "not accessible by"
+PERMISSION_ERROR = "not accessible by"
 """Part of GitHub's error message where a token lacks a permission."""
 _MAX_ATTEMPTS = 3
 _MAX_WAIT_SECONDS = 60.0
@@ -44,6 +45,8 @@ class RunContext:
     """The same repository, for the postmortem only: with its own token where the step was given one."""
     signer: Signer
     has_faults: bool = False
+    hint: RefusalHint = find_hint
+    """Says what would work after GitHub has refused the postmortem."""
 
     def __post_init__(self) -> None:
         self._roles: dict[str, Role] = {}
@@ -93,7 +96,7 @@ class RunContext:
 
     def report_failure(self, error: DeliveryFailed) -> int:
         """Print why the run failed and what would help; return the exit code."""
-        if _PERMISSION_ERROR in str(error):
+        if PERMISSION_ERROR in str(error):
             message = f"{error}. The job needs these permissions: {_PERMISSIONS}."
         elif error.retry_after is None:
             message = f"{error}."

@@ -185,8 +185,8 @@ PULL_REQUEST_FROM_FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "r
         (INCIDENTS, "issue_comment", {"action": "created", "issue": PULL_REQUEST_AS_ISSUE}, {"triage": "skipped", "postmortem": "skipped"}),
         (INCIDENTS, "pull_request", {"action": "closed", "pull_request": PULL_REQUEST_FROM_FORK}, {"triage": "skipped", "postmortem": "skipped"}),
         (INCIDENTS, "workflow_dispatch", {"inputs": {"issue": "7"}}, {"triage": "success", "postmortem": "skipped"}),
-        (SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}, {"sweep": "success"}),
-        (SWEEP, "workflow_dispatch", {}, {"sweep": "success"}),
+        (SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}, {"sweep": "success", "postmortem": "skipped"}),
+        (SWEEP, "workflow_dispatch", {}, {"sweep": "success", "postmortem": "skipped"}),
         (POLICY, "pull_request", {"action": "opened", "pull_request": {"number": 3}}, {"check-policy": "success"}),
         (POLICY, "push", {"ref": "refs/heads/main"}, {"check-policy": "success"}),
         (REPORT, "schedule", {"schedule": "17 6 1 * *"}, {"report": "success"}),
@@ -300,7 +300,7 @@ def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) ->
     shop, mona = runner_bench.runner.shop, runner_bench.runner.github.person("mona")
     number = mona.opens(shop, "Checkout is down", SEV1, ["incident"])
     runner_bench.runner.advance_clock(40)
-    (swept,) = runner_bench.run_workflow(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}).values()
+    swept = runner_bench.run_workflow(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"})["sweep"]
     assert swept.result == "success", swept.run_result.log
     assert f"/octo/shop/issues/{number}" in swept.run_result.summary
     assert len(board_bodies(runner_bench, number)) == 1, "found, though no event has started a run"
@@ -317,6 +317,30 @@ def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) ->
     (board,) = board_bodies(runner_bench, number)
     (pull,) = shop.pulls
     assert f"/pull/{pull.number}" in board
+
+
+def test_a_postmortem_that_was_refused_is_opened_by_a_sweep(runner_bench: RunnerBench) -> None:
+    """FC-G7: the jobs stay green; once the box is ticked, the sweep's workflow opens it."""
+    runner_bench.set_clock_to_real_time()
+    shop, mona = runner_bench.runner.shop, runner_bench.runner.github.person("mona")
+    shop.actions_may_open_pulls = False
+    number = mona.opens(shop, "Checkout is down", SEV1, ["incident"])
+    mona.comments(shop, number, "/ack\n/resolve the pool is larger now")
+    mona.closes(shop, number)
+    runner_bench.runner.advance_clock(0.2)
+    jobs = runner_bench.run_workflow(INCIDENTS, "issues", {"action": "closed", **issue_payload(runner_bench, number)})
+    assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}
+    (warning,) = jobs["postmortem"].run_result.messages_of("warning")
+    assert "Allow GitHub Actions to create and approve pull requests" in warning
+    for opened in (False, True):
+        shop.actions_may_open_pulls = opened
+        runner_bench.runner.advance_clock(15)
+        jobs = runner_bench.run_workflow(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"})
+        assert {name: job.result for name, job in jobs.items()} == {"sweep": "success", "postmortem": "success"}
+        assert len(shop.pulls) == opened
+    runner_bench.runner.advance_clock(15)
+    jobs = runner_bench.run_workflow(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"})
+    assert {name: job.result for name, job in jobs.items()} == {"sweep": "success", "postmortem": "skipped"}
 
 
 def test_a_policy_with_a_fault_fails_its_check(runner_bench: RunnerBench) -> None:

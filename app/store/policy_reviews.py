@@ -131,6 +131,25 @@ def claim_next_review(db: Db, installation: int, now: datetime) -> StoredReview 
     return claimed
 
 
+def admit_claim(db: Db, review: StoredReview, now: datetime, limit: int) -> datetime | None:
+    """Count a claim that is about to ask GitHub, or return when it may, if it is the limit for forks that is used up.
+
+    At most `limit` commits of forks are looked at an hour for each installation: most of them leave the policy alone,
+    but each look is a call out of a budget that incidents need.
+    """
+    if review.request.from_fork:
+        row = db.execute(
+            "SELECT claimed_at FROM policy_review JOIN repository USING (repo_id)"
+            " WHERE installation = %s AND from_fork AND claimed_at > %s ORDER BY claimed_at DESC OFFSET %s LIMIT 1",
+            (review.repository.installation, now - _HOUR, limit - 1),
+        ).fetchone()
+        if row is not None:
+            reset: datetime = row["claimed_at"] + _HOUR
+            return reset
+    _update(db, review.request, "claimed_at = %s", now)
+    return None
+
+
 def find_budget_reset(db: Db, review: StoredReview, now: datetime, limit: int) -> datetime | None:
     """Return when the installation may start another review; None: now.
 
@@ -139,8 +158,9 @@ def find_budget_reset(db: Db, review: StoredReview, now: datetime, limit: int) -
     """
     row = db.execute(
         "SELECT started_at FROM policy_review JOIN repository USING (repo_id)"
-        " WHERE installation = %s AND from_fork = %s AND started_at > %s ORDER BY started_at DESC OFFSET %s LIMIT 1",
-        (review.repository.installation, review.request.from_fork, now - _HOUR, limit - 1),
+        " WHERE installation = %s AND from_fork = %s AND claimed_at > %s AND started_at > %s"
+        " ORDER BY started_at DESC OFFSET %s LIMIT 1",
+        (review.repository.installation, review.request.from_fork, now - 2 * _HOUR, now - _HOUR, limit - 1),
     ).fetchone()
     return None if row is None else row["started_at"] + _HOUR
 
@@ -153,12 +173,13 @@ def postpone_review(db: Db, review: StoredReview, until: datetime, *, announced:
 
 def record_review_start(db: Db, review: StoredReview, now: datetime) -> None:
     """Record that a process is started for this review, which counts against the budget of its installation."""
-    _update(db, review.request, "started_at = %s", now)
+    _update(db, review.request, "started_at = %s, lease_until = %s", now, now + _LEASE_PERIOD)
 
 
 def record_review_result(db: Db, review: StoredReview, result: str, now: datetime) -> None:
     """Record the check run that came of a review; from now on it is published, and the commit not reviewed again."""
-    _update(db, review.request, "state = 'reviewed', reviewed_at = %s, result = %s, attempts = 0", now, result)
+    assignments: LiteralString = "state = 'reviewed', reviewed_at = %s, result = %s, attempts = 0, lease_until = %s"
+    _update(db, review.request, assignments, now, result, now + _LEASE_PERIOD)
 
 
 def finish_review(db: Db, review: StoredReview, note: str = "") -> None:

@@ -228,7 +228,10 @@ class Queue:
         sender.start()
         # Reviews are no jobs: anyone may ask for one, and it may take half a minute.
         reviewer = threading.Thread(
-            target=PolicyReviewer(self.ctx).run, args=(self._stop,), name="policy-reviewer", daemon=True
+            target=PolicyReviewer(self.ctx, self._is_schema_known).run,
+            args=(self._stop,),
+            name="policy-reviewer",
+            daemon=True,
         )
         reviewer.start()
         try:

@@ -20,16 +20,16 @@ from app.core.severity import Severity
 from app.sandbox.github import Limits, SandboxGitHub
 from app.sandbox.github.world import Repository
 from app.store import policy_reviews
-from app.store.database import Database
+from app.store.database import Database, load_migrations
 from app.store.policy_reviews import PastLog
 from app.store.serialization import serialize_event
 from app.web.server import find_free_port
-from app.worker.pipeline.policy_check import MAX_REVIEWS_PER_HOUR, run_next_review
+from app.worker.pipeline.policy_check import MAX_FORK_LOOKS_PER_HOUR, MAX_REVIEWS_PER_HOUR, run_next_review
 from app.worker.pipeline.review_child import ReviewInput, ReviewLimits
 from app.worker.pipeline.review_process import ReviewFailure, run_review
 from tests.shell.conftest import DatabaseServer
 from tests.shell.night import POLICY, SEV1, Night, get_app_registration
-from tests.shell.processes import count_rows, read_log_tail, start_web, start_worker, wait_until
+from tests.shell.processes import count_rows, read_log_tail, start_process, start_web, start_worker, wait_until
 from tests.shell.test_policy_review import (
     FASTER_POLICY,
     FILE,
@@ -226,7 +226,7 @@ def test_beyond_the_budget_a_fork_waits_and_is_told_until_when_and_a_writer_does
     with tonight.database.transaction() as db:
         db.execute(
             "INSERT INTO policy_review (repo_id, number, head, from_fork, proposed_at, received_at, state, not_before,"
-            " started_at) SELECT %(repo)s, 900 + n, 'x', true, %(at)s, %(at)s, 'done', %(at)s, %(at)s"
+            " claimed_at, started_at) SELECT %(repo)s, 900 + n, 'x', true, %(at)s, %(at)s, 'done', %(at)s, %(at)s, %(at)s"
             " FROM generate_series(1, %(count)s) n",
             {"repo": tonight.shop.id, "at": tonight.clock(), "count": MAX_REVIEWS_PER_HOUR},
         )
@@ -245,6 +245,79 @@ def test_beyond_the_budget_a_fork_waits_and_is_told_until_when_and_a_writer_does
     tonight.run_for(minutes=30)
     assert [run.conclusion for run in list_check_runs(tonight, load_head_sha(tonight, pull))] == ["success"]
     assert len(list_check_runs(tonight)) == 2
+
+
+def test_looking_at_forks_costs_no_more_than_so_many_calls_an_hour(tonight: Night) -> None:
+    """A stranger may push as often as they like; incidents need the same budget of calls."""
+    with tonight.database.transaction() as db:
+        db.execute(
+            "INSERT INTO policy_review (repo_id, number, head, from_fork, proposed_at, received_at, state, not_before,"
+            " claimed_at) SELECT %(repo)s, 900 + n, 'x', true, %(at)s, %(at)s, 'done', %(at)s, %(at)s"
+            " FROM generate_series(1, %(count)s) n",
+            {"repo": tonight.shop.id, "at": tonight.clock(), "count": MAX_FORK_LOOKS_PER_HOUR},
+        )
+    tonight.clock.at += timedelta(minutes=10)
+    mark = tonight.github.call_log_position()
+    pull = propose_from_fork(tonight, "one-more")
+    tonight.run_for(minutes=45)
+    assert tonight.github.calls_since(mark) == []
+    own = open_policy_pull(tonight, FASTER_POLICY)
+    assert list_check_runs(tonight, load_head_sha(tonight, own))
+    tonight.run_for(minutes=10)
+    assert list_check_runs(tonight, load_head_sha(tonight, pull))
+
+
+def test_a_process_whose_parent_dies_ends_soon(tmp_path: Path) -> None:
+    code = (
+        "from tests.shell.test_policy_reviewer import OFTEN_PAGING, make_past_incident, make_proposal\n"
+        "from app.worker.pipeline.review_process import run_review\n"
+        "from app.worker.pipeline.review_child import ReviewLimits\n"
+        "run_review(make_proposal(OFTEN_PAGING, (make_past_incident(),) * 3000), lambda: True, ReviewLimits())\n"
+    )
+    with start_process(["-c", code], {"MARK": str(tmp_path)}, tmp_path) as parent:
+        assert wait_until(lambda: bool(list_children(parent.pid)), 20)
+        (child,) = list_children(parent.pid)
+        time.sleep(1)
+    assert wait_until(lambda: not Path(f"/proc/{child}/cmdline").exists() or not read_command(child), 8)
+
+
+def list_children(pid: int) -> list[int]:
+    """Return the ids of the reviews that this process has started."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("no /proc here to look into")
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid and b"review_child" in read_command(int(stat.parent.name)):
+            found.append(int(stat.parent.name))
+    return found
+
+
+def read_command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_what_the_release_before_had_routed_is_routed_again(tonight: Night) -> None:
+    """A proposal that waited during an upgrade is reviewed."""
+    pull = propose_from_fork(tonight, "waiting")
+    tonight.github.hooks.settle(10)
+    step = next(sql for name, sql in list_steps() if name == "0015_policy_review.sql")
+    _, keyword, update = step.rpartition("UPDATE delivery")
+    with tonight.database.transaction() as db:
+        db.execute("UPDATE delivery SET state = 'routed', number = 7, repo_id = %s", (tonight.shop.id,))
+        db.execute((keyword + update).encode())
+    tonight.advance_and_settle()
+    assert [run.conclusion for run in list_check_runs(tonight, load_head_sha(tonight, pull))] == ["success"]
+
+
+def list_steps() -> list[tuple[str, str]]:
+    return [(name, sql) for _, name, sql in load_migrations()]
 
 
 def test_reviews_are_no_jobs_of_incidents_and_leave_with_the_installation(tonight: Night) -> None:

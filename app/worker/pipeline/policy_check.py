@@ -39,6 +39,8 @@ _ReviewStarter = Callable[[ReviewInput], ReviewAnswer | None]
 CHECK_NAME = "Muster policy"
 MAX_REVIEWS_PER_HOUR = 30
 """How many reviews an installation starts an hour for pull requests from forks, and how many for all others."""
+MAX_FORK_LOOKS_PER_HOUR = 1000
+"""How many commits of forks an installation looks at an hour, to see whether they change the policy."""
 _MAX_ATTEMPTS = 3
 """After so many attempts that did not come to their end, a review is given up, and its author told."""
 _MAX_EVENTS = 20_000
@@ -100,17 +102,9 @@ def _review(
     yet.
     """
     if review.attempts > _MAX_ATTEMPTS:
-        return _record_answer(ctx, review, ReviewAnswer(failure=ReviewFailure.BROKEN), now)
-    proposal = _load_proposal(ctx, tracker, review, now)
+        return _record_answer(ctx, review, ReviewAnswer(failure=ReviewFailure.BROKEN))
+    proposal = _load_admitted_proposal(ctx, tracker, review, now)
     if proposal is None:
-        _finish(ctx, review, "nothing to show")
-        return None
-    with ctx.database.transaction() as db:
-        reset = policy_reviews.find_budget_reset(db, review, now, MAX_REVIEWS_PER_HOUR)
-        if reset is None:
-            policy_reviews.record_review_start(db, review, now)
-    if reset is not None:
-        _announce_wait(ctx, tracker, review, reset)
         return None
     answer = _answer_proposal(ctx, tracker, review, proposal, start)
     if answer is None:
@@ -119,7 +113,33 @@ def _review(
     if proposal.faults_only and answer.failure is None and not answer.faults:
         _finish(ctx, review, "nothing to show")
         return None
-    return _record_answer(ctx, review, answer, now)
+    return _record_answer(ctx, review, answer)
+
+
+def _load_admitted_proposal(
+    ctx: WorkerContext, tracker: Tracker, review: StoredReview, now: datetime
+) -> ReviewInput | None:
+    """Load what a review needs, as far as the budgets of its installation allow it.
+
+    None: they do not, or there is nothing to show, and that is recorded.  Raises DeliveryFailed.
+    """
+    with ctx.database.transaction() as db:
+        next_look = policy_reviews.admit_claim(db, review, now, MAX_FORK_LOOKS_PER_HOUR)
+    if next_look is not None:
+        _postpone(ctx, review, next_look)
+        return None
+    proposal = _load_proposal(ctx, tracker, review, now)
+    if proposal is None:
+        _finish(ctx, review, "nothing to show")
+        return None
+    with ctx.database.transaction() as db:
+        reset = policy_reviews.find_budget_reset(db, review, now, MAX_REVIEWS_PER_HOUR)
+        if reset is None:
+            policy_reviews.record_review_start(db, review, ctx.clock())
+    if reset is not None:
+        _announce_wait(ctx, tracker, review, reset)
+        return None
+    return proposal
 
 
 def _load_proposal(ctx: WorkerContext, tracker: Tracker, review: StoredReview, now: datetime) -> ReviewInput | None:
@@ -195,7 +215,7 @@ def _answer_proposal(
     return start(proposal)
 
 
-def _record_answer(ctx: WorkerContext, review: StoredReview, answer: ReviewAnswer, now: datetime) -> CheckRun:
+def _record_answer(ctx: WorkerContext, review: StoredReview, answer: ReviewAnswer) -> CheckRun:
     """Record the check run that the answer makes, so that this commit is never reviewed again."""
     if answer.failure is not None:
         title, summary = describe_failure(answer.failure, answer.pages_per_hour, review.repository.name)
@@ -211,7 +231,7 @@ def _record_answer(ctx: WorkerContext, review: StoredReview, answer: ReviewAnswe
         annotations=answer.faults,
     )
     with ctx.database.transaction() as db:
-        policy_reviews.record_review_result(db, review, json.dumps(asdict(check)), now)
+        policy_reviews.record_review_result(db, review, json.dumps(asdict(check)), ctx.clock())
     return check
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -16,17 +17,24 @@ log = structlog.get_logger()
 
 
 class PolicyReviewer:
-    """Makes the reviews that are due.  `poll_interval_seconds`: time between two polls."""
+    """Makes the reviews that are due.
 
-    def __init__(self, ctx: WorkerContext, *, poll_interval_seconds: float = 1.0) -> None:
+    `is_schema_known`: whether this program knows the schema of the database; nothing is done while it does not.
+    `poll_interval_seconds`: time between two polls.
+    """
+
+    def __init__(
+        self, ctx: WorkerContext, is_schema_known: Callable[[], bool], *, poll_interval_seconds: float = 1.0
+    ) -> None:
         self._ctx = ctx
+        self._is_schema_known = is_schema_known
         self._poll_interval_seconds = poll_interval_seconds
 
     def run(self, stop: threading.Event) -> None:
         """Make reviews until `stop` is set; one that is being made then is stopped, and made again later."""
         while not stop.is_set():
             try:
-                made_any = self._run_round(stop)
+                made_any = self._is_schema_known() and self._run_round(stop)
             except Exception:
                 log.exception("policy review failed")
                 stop.wait(_FAILURE_WAIT_SECONDS)

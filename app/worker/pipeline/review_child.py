@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -38,6 +39,7 @@ OUT_OF_MEMORY_STATUS = 12
 _NICE_LEVEL = 10
 """How much a review lowers its CPU priority below that of the worker."""
 _HOUR_SECONDS = 3600
+_PARENT_CHECK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class ReviewInput:
 def main(arguments: Sequence[str], source: TextIO, target: TextIO) -> int:
     """Review the proposal that `source` holds, write the answer to `target` and return the exit status."""
     limits = ReviewLimits.from_arguments(arguments)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     _limit_process(limits)
     try:
         for answer in review_proposal(ReviewInput.from_lines(source), limits):
@@ -149,6 +152,13 @@ def _limit_process(limits: ReviewLimits) -> None:
     ):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(kind, (limit, limit))
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process soon after the one that started it has died, since its answer is of no use then."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_SECONDS)
+    os._exit(1)
 
 
 def review_proposal(proposal: ReviewInput, limits: ReviewLimits) -> Iterator[dict[str, Any]]:

@@ -214,7 +214,10 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class CheckRun:
-    """A check run on a commit.  `summary` is Markdown; every annotation is a failure."""
+    """A check run on a commit.  `summary` is Markdown; every annotation is a failure.
+
+    `is_waiting`: it has no result yet, and its title says why.
+    """
 
     name: str
     sha: str
@@ -222,6 +225,7 @@ class CheckRun:
     title: str
     summary: str
     annotations: tuple[Annotation, ...] = ()
+    is_waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

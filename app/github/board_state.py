@@ -47,7 +47,8 @@ class BoardSnapshot:
 
     `at` is when the board was last written: everything due before that had been done, except deferred notices if
     `has_deferred_notices`.  `next_alarm_at` is when the next alarm is due under the policy `policy_version`; None:
-    there is none.  `processed_comments` are the ids of the comments whose commands were processed, and
+    there is none.  `postmortem_refusal` says why GitHub refused the postmortem's pull request, empty if it did not.
+    `processed_comments` are the ids of the comments whose commands were processed, and
     `changed_commands` the commands of comments that were edited or deleted afterwards.
     """
 
@@ -57,6 +58,7 @@ class BoardSnapshot:
     has_deferred_notices: bool = False
     processed_comments: frozenset[int] = frozenset()
     changed_commands: tuple[tuple[datetime, Commented], ...] = ()
+    postmortem_refusal: str = ""
 
     def marker_content(self) -> dict[str, Any]:
         """Return the marker content of this snapshot, with the newest changed comments only."""

@@ -82,11 +82,15 @@ class LabelsSeen:
 
 @dataclass(frozen=True, slots=True)
 class PolicyProposal:
-    """A pull request that may change the policy file, and its newest commit at that time."""
+    """A pull request that may change the policy file, and its newest commit at that time.
+
+    `from_fork`: its branch is in another repository, so its author may be anyone.
+    """
 
     at: datetime
     pull: int
     head: str
+    from_fork: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +212,12 @@ def policy_change_of(
         return PolicyPush(_commit_sha(payload.get("after")))
     if event_name != "pull_request" or (pull := _pull_request_of(payload))["number"] != incident_key.number:
         return None
+    head_repository = (pull.get("head") or {}).get("repo") or {}
     return PolicyProposal(
-        _time_or_received(pull.get("updated_at"), received_at), incident_key.number, _head_commit(payload)
+        _time_or_received(pull.get("updated_at"), received_at),
+        incident_key.number,
+        _head_commit(payload),
+        from_fork=head_repository.get("id") != incident_key.repo_id,
     )
 
 

@@ -166,6 +166,8 @@ TABLE: tuple[RefusalRow, ...] = (
     RefusalRow(None, r"repository rule violations|protected branch|ruleset|commits? must have", _CODE_WRITES, _RULES),
     RefusalRow(409, r"repository is empty", _CODE_WRITES | {CallKind.READ}, _EMPTY),
     RefusalRow(422, r"reference update failed", frozenset({CallKind.BRANCH}), _IN_THE_WAY),
+    # The author of a commit can push again, so its check is not tried for long.
+    RefusalRow(403, r"", frozenset({CallKind.CHECK}), _transient(15 * MINUTE, MINUTE)),
     # Permissions: they take seconds to hold after a token was made, and an owner may still have to grant them.
     RefusalRow(403, r"not accessible by", _CODE_WRITES, _NO_CODE_ACCESS),
     RefusalRow(403, r"", _EVERY_KIND, _NOT_GRANTED),

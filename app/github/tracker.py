@@ -488,8 +488,9 @@ def _check_body(check: CheckRun, annotations: list[dict[str, Any]], *, last: boo
     """Build one request of a check run.  GitHub adds its annotations to the ones it already has."""
     output = {"title": check.title[:255], "summary": check.summary[:_MAX_SUMMARY_CHARS]}
     conclusion = "success" if check.success else "failure"
+    state = {"status": "completed", "conclusion": conclusion} if last else {"status": "in_progress"}
     return {
-        **({"status": "completed", "conclusion": conclusion} if last else {"status": "in_progress"}),
+        **({"status": "queued"} if check.is_waiting else state),
         "output": {**output, "annotations": annotations} if annotations else output,
     }
 

@@ -161,21 +161,19 @@ class PolicySource:
             policies.record_failure(db, scope, failure, failure_version)
         return PolicyProblem(scope, failure_version[:12], (failure,))
 
-    def read_proposed(
+    def load_base_text(
         self, database: Database, tracker: Tracker, repository: Repository, text: str | None, now: datetime
-    ) -> Policy:
-        """Read the policy that would be active with `text` as the repository's file; None: without that file.
+    ) -> str | None:
+        """Load the organisation's file on which the repository's builds if that is `text`; None: there is none.
 
-        Its feeds are not read: the author of a proposal must not choose what we fetch.  Raises PolicyFaults, and
-        DeliveryFailed while the organisation's file that it builds on is not known.
+        Raises DeliveryFailed while it is not known.
         """
-        base = None
-        if uses_organisation_policy(text) and not repository.is_organisation_config:
-            organisation_file = self._load_organisation_file(database, tracker, repository, now)
-            if _was_never_read(organisation_file):
-                raise DeliveryFailed("the organisation's policy is not known now", retry_after=5)
-            base = _select_base_text(organisation_file, text)
-        return self._parse_cached(None, base) if text is None else read_policy(text, org=base)
+        if repository.is_organisation_config:
+            return None
+        organisation_file = self._load_organisation_file(database, tracker, repository, now)
+        if _was_never_read(organisation_file):
+            raise DeliveryFailed("the organisation's policy is not known now", retry_after=5)
+        return _select_base_text(organisation_file, text)
 
     def _load_organisation_file(
         self, database: Database, tracker: Tracker, repository: Repository, now: datetime

@@ -33,12 +33,13 @@ from app.core.on_call import reviewers
 from app.github import board_state
 from app.github.board_state import BoardSnapshot
 from app.github.timeline import event_links, read_postmortem_events
-from app.ports import Comment, DeliveryFailed, NotFound, Outlook, PullRequest
+from app.ports import Comment, Deferred, DeliveryFailed, NotFound, Outlook, PullRequest
 from app.render import render_board, render_help, render_notices, render_postmortem, render_reply
 from app.render.markdown.phrases import comment_limit_warning
 from app.runner.active_policy import RunnerPolicy
-from app.runner.context import RunContext
+from app.runner.context import PERMISSION_ERROR, TITLE, RunContext
 from app.runner.gather import IncidentView, replay_log
+from app.runner.refusals import describe_refusal
 from app.text import replace_unstorable
 
 _PAST_NOTICE_AGE = timedelta(minutes=10)
@@ -50,8 +51,9 @@ class Outcome:
     """What a run did, for its summary.
 
     `notices` were posted together in one comment; `board_action` is `posted`, `edited` or empty.  `throttled_until`:
-    comments were deferred until then by the comment limit; None: none was.  `refusal`: what GitHub refused, and what
-    would help; empty: nothing.
+    comments were deferred until then by the comment limit; None: none was.  `postmortem_refusal` says why the pull
+    request of the postmortem is not there, as far as GitHub has refused it, now or in an earlier run.  `refusal`: what
+    else GitHub refused, and what would help; empty: nothing.
     """
 
     added_labels: frozenset[str] = frozenset()
@@ -63,6 +65,7 @@ class Outcome:
     board_action: str = ""
     board_url: str = ""
     pull_request: PullRequest | None = None
+    postmortem_refusal: str = ""
     throttled_until: datetime | None = None
     refusal: str = ""
 
@@ -90,6 +93,9 @@ def apply_effects(
     content is unchanged, so that it is newer than the latest change of the issue.  Raises DeliveryFailed.
     """
     outcome = Outcome()
+    snapshot = view.timeline.snapshot
+    if snapshot is not None and view.incident.postmortem_wanted and view.pull_request is None:
+        outcome.postmortem_refusal = snapshot.postmortem_refusal
     if open_postmortem:
         view = _open_postmortem(run, view, active, outcome)
     if not view.incident.unavailable:
@@ -266,8 +272,11 @@ class _IssueWriter:
                 for one in self.view.log
                 if one.event.key in preserved_keys and isinstance(one.event, Commented)
             ),
+            self.outcome.postmortem_refusal,
         )
         warnings = [self.active.warning] if self.active.warning else []
+        if self.outcome.postmortem_refusal:
+            warnings.append(self.outcome.postmortem_refusal)
         if throttled_until is not None:
             warnings.append(comment_limit_warning(throttled_until))
         return render_board(
@@ -303,10 +312,34 @@ def _open_postmortem(run: RunContext, view: IncidentView, active: RunnerPolicy, 
     incident, policy, now = view.incident, policy_for(active.policy, view.incident), run.clock()
     comment_urls = {**event_links(view.timeline.rows, incident), **view.comment_urls}
     file = render_postmortem(incident, policy, comment_urls=comment_urls, now=now)
-    pull_request = run.postmortem_tracker.open_pull_request(file)
+    try:
+        pull_request = run.postmortem_tracker.open_pull_request(file)
+    except DeliveryFailed as failed:
+        if failed.refusal is None or isinstance(failed, Deferred):
+            raise
+        _record_refusal(run, failed, outcome, incident.number)
+        return view
+    outcome.postmortem_refusal = ""
     if pull_request.state == "open":
         run.postmortem_tracker.ask_review(pull_request.number, reviewers(incident, policy, now))
     outcome.pull_request = pull_request
     log = (*view.log, *read_postmortem_events(pull_request, ()))
     decision = replay_log(log, active, run.clock())
     return replace(view, log=log, decision=decision, pull_request=pull_request)
+
+
+def _record_refusal(run: RunContext, failed: DeliveryFailed, outcome: Outcome, number: int) -> None:
+    """Record that GitHub refused the postmortem: everything else of the incident is done all the same.
+
+    Raises the error where the job lacks a permission, which its workflow gives; but not in a run that only tries again,
+    such as a sweep, whose job need not have it.
+    """
+    assert failed.refusal is not None
+    if PERMISSION_ERROR in str(failed):
+        if outcome.postmortem_refusal:
+            return
+        raise failed
+    if failed.refusal.outlook is Outlook.TRANSIENT and not outcome.postmortem_refusal:
+        raise failed  # tried again in a moment
+    outcome.postmortem_refusal = describe_refusal(failed.refusal)
+    run.workflow.annotate("warning", f"#{number}: {outcome.postmortem_refusal}", title=TITLE)

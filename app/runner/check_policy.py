@@ -34,6 +34,8 @@ class _PolicyRevisions:
     new: str
     in_workspace: bool
     """True if the workspace holds the checked commit; after `pull_request_target` it holds the base."""
+    from_fork: bool = False
+    """True if the checked commit lies in another repository, so its author may be anyone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def check_policy(workflow: Workflow) -> int:
     try:
         tracker = GitHubTracker(client, repository)
         texts = _load_texts(workflow, tracker, revisions)
-        return 0 if texts is None else _check_texts(workflow, tracker, repository, texts, workflow.clock())
+        return 0 if texts is None else _check_texts(workflow, tracker, repository, texts, from_fork=revisions.from_fork)
     finally:
         client.close()
 
@@ -74,8 +76,12 @@ def _find_revisions(workflow: Workflow, payload: Mapping[str, Any], repository: 
         if payload.get("action") == "closed" or pull_request.get("state") == "closed":
             workflow.annotate("notice", "The pull request is closed: there is nothing to check.", title=_TITLE)
             return None
+        head = pull_request.get("head") or {}
         return _PolicyRevisions(
-            branch, _checked_commit((pull_request.get("head") or {}).get("sha")), event == "pull_request"
+            branch,
+            _checked_commit(head.get("sha")),
+            event == "pull_request",
+            from_fork=not _is_own_branch(head, payload),
         )
     if event == "push":
         if payload.get("deleted"):
@@ -86,6 +92,12 @@ def _find_revisions(workflow: Workflow, payload: Mapping[str, Any], repository: 
             before if before.strip("0") else "", _checked_commit(payload.get("after")), in_workspace=True
         )
     return _PolicyRevisions(branch, workflow.environment.get("GITHUB_SHA") or branch, in_workspace=True)
+
+
+def _is_own_branch(head: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
+    """Return True if the head of a pull request is certain to be a branch of this repository."""
+    head_repository, own_repository = head.get("repo") or {}, payload.get("repository") or {}
+    return head_repository.get("id") is not None and head_repository["id"] == own_repository.get("id")
 
 
 def _checked_commit(sha: object) -> str:
@@ -137,7 +149,7 @@ def _with_required_permissions(error: DeliveryFailed) -> str:
 
 
 def _check_texts(
-    workflow: Workflow, tracker: Tracker, repository: Repository, texts: _PolicyTexts, now: datetime
+    workflow: Workflow, tracker: Tracker, repository: Repository, texts: _PolicyTexts, *, from_fork: bool
 ) -> int:
     # Imported here: only this run compares policies, and loading takes a while.
     from app.core.backtest import backtest  # noqa: PLC0415
@@ -167,16 +179,31 @@ def _check_texts(
             title=_TITLE,
         )
         return 0
-    old, new = _old_policy(workflow, texts), _policy_from_texts(texts.new, texts.organisation)
-    policy_review = review_policy(
-        old, new, backtest(_load_past_incidents(workflow, tracker, repository, old, now), old, new), now
-    )
+    old, new, now = _old_policy(workflow, texts), _policy_from_texts(texts.new, texts.organisation), workflow.clock()
+    past = None if from_fork else _load_past_incidents(workflow, tracker, repository, old, now)
+    policy_review = review_policy(old, new, None if past is None else backtest(past, old, new), now)
     preface = (
         [] if texts.new is not None else [f"`{POLICY_PATH}` is taken away: {_fallback_name(texts)} would hold instead."]
     )
-    workflow.append_summary("\n\n".join([f"## {_TITLE}", *preface, policy_review.summary]))
+    appendix = [_describe_missing_replay(repository)] if past is None else []
+    workflow.append_summary("\n\n".join([f"## {_TITLE}", *preface, policy_review.summary, *appendix]))
     workflow.annotate("notice", policy_review.title, title=_TITLE)
     return 0
+
+
+def _describe_missing_replay(repository: Repository) -> str:
+    """Say why a fork's policy is not tried on past incidents, and how a maintainer gets that.
+
+    Each past incident takes two or three of the thousand calls an hour that all runs of a repository share, and anyone
+    may open a pull request from a fork as often as they like.
+    """
+    return (
+        "### Past incidents\n\n"
+        "Not tried on past incidents: this branch is in a fork, and reading them takes hundreds of the calls to GitHub"
+        " that all runs of this repository share. A maintainer gets it with the file of this branch at hand:"
+        f" `muster policy replay {POLICY_PATH} --repo {repository.name} --since 90d`,"
+        " or by pushing the branch to this repository."
+    )
 
 
 def _find_faults(text: str | None, organisation: str | None) -> Sequence[PolicyFault]:

@@ -22,7 +22,7 @@ TITLE = "Muster"
 """Title of the annotations."""
 BOT_LOGIN = "github-actions[bot]"
 """The account that the token of a run writes as."""
-_PERMISSION_ERROR = "not accessible by"
+PERMISSION_ERROR = "not accessible by"
 """Part of GitHub's error message where a token lacks a permission."""
 _MAX_ATTEMPTS = 3
 _MAX_ROLE_QUESTIONS = 3
@@ -106,7 +106,7 @@ class RunContext:
 
     def report_failure(self, error: DeliveryFailed) -> int:
         """Print why the run failed and what would help; return the exit code."""
-        if _PERMISSION_ERROR in str(error):
+        if PERMISSION_ERROR in str(error):
             message = f"{error}. The job needs these permissions: {_PERMISSIONS}."
         elif error.retry_after is None:
             message = f"{error}."

@@ -57,10 +57,7 @@ def _summary_line(incident: Incident, policy: Policy) -> Markdown:
 
 
 def _outcome_phrases(outcome: Outcome) -> Iterator[Markdown]:
-    if outcome.pull_request is not None:
-        yield markdown(
-            "postmortem: {}", link(markdown("pull request {}", outcome.pull_request.number), outcome.pull_request.url)
-        )
+    yield from _postmortem_phrases(outcome)
     if outcome.added_labels:
         yield markdown("labels set: {}", join(map(code_span, sorted(outcome.added_labels))))
     if outcome.removed_labels:
@@ -86,6 +83,15 @@ def _waiting_phrases(outcome: Outcome) -> Iterator[Markdown]:
         yield markdown(
             "held back until {}: the issue has had enough comments for now", format_utc(outcome.throttled_until)
         )
+
+
+def _postmortem_phrases(outcome: Outcome) -> Iterator[Markdown]:
+    if outcome.pull_request is not None:
+        yield markdown(
+            "postmortem: {}", link(markdown("pull request {}", outcome.pull_request.number), outcome.pull_request.url)
+        )
+    elif outcome.postmortem_refusal:
+        yield markdown("postmortem: {}", escape(outcome.postmortem_refusal, 400))
 
 
 def count_notices(notices: Sequence[Notice]) -> Markdown:

@@ -6,7 +6,7 @@ one comment per incident, and the summary says how late that was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -41,12 +41,17 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _DueIncident:
-    """An incident to be handled, and why.  `due_at`: when its alarm fell due; None: none was due."""
+    """An incident to be handled, and why.
+
+    `due_at`: when its alarm fell due; None: none was due.  `open_postmortem`: its postmortem was refused, so this run
+    tries again.
+    """
 
     issue: Json
     reason: str
     due_at: datetime | None = None
     rewrite_board: bool = False
+    open_postmortem: bool = False
 
     @property
     def number(self) -> int:
@@ -94,7 +99,7 @@ def _handle_due(
 
     False: GitHub defers calls for longer, so the sweep ends.
     """
-    task = Task(due.number, Trigger(due.issue, is_current=True), rewrite_board=due.rewrite_board)
+    task = Task(due.number, Trigger(due.issue, is_current=True), due.open_postmortem, due.rewrite_board)
     try:
         result = with_retries(run, lambda: handle_incident(run, task, active, newest_comments=[]))
     except DeliveryFailed as failed:
@@ -149,12 +154,16 @@ def _list_due_incidents(
             continue
         comment, snapshot = board
         written = comment.updated_at or comment.created_at
+        refused = bool(snapshot.postmortem_refusal)
         if snapshot.next_alarm_at is not None and snapshot.next_alarm_at <= now:
-            yield _DueIncident(issue, "an alarm was due", snapshot.next_alarm_at)
+            yield _DueIncident(issue, "an alarm was due", snapshot.next_alarm_at, open_postmortem=refused)
         elif snapshot.policy_version != active.version:
-            yield _DueIncident(issue, "another policy holds")
+            yield _DueIncident(issue, "another policy holds", open_postmortem=refused)
         elif parse_time(issue["updated_at"]) > written + _OWN_WRITE_PERIOD:
-            yield _DueIncident(issue, "something happened since its board was written", rewrite_board=True)
+            reason = "something happened since its board was written"
+            yield _DueIncident(issue, reason, rewrite_board=True, open_postmortem=refused)
+        elif refused:
+            yield _DueIncident(issue, "its postmortem was refused", open_postmortem=True)
 
 
 def measure_schedule_delay(payload: Json, now: datetime) -> timedelta | None:
@@ -184,6 +193,17 @@ def _parse_minutes(field: str) -> set[int]:
     return {int(part) for part in parts}
 
 
+def _choose_due_postmortem(swept: Sequence[SweptIncident], now: datetime) -> str:
+    """Return the number of an incident whose postmortem is still to be opened; empty: there is none.
+
+    Of several another one each minute, so that one that stays refused does not keep the others waiting.
+    """
+    due = sorted(
+        each.incident.number for each in swept if each.incident.postmortem_wanted and each.incident.postmortem is None
+    )
+    return str(due[int(now.timestamp()) // 60 % len(due)]) if due else ""
+
+
 def _write_outputs(
     run: RunContext,
     total: int,
@@ -198,6 +218,7 @@ def _write_outputs(
     workflow.set_output("skipped", "false")
     workflow.set_output("open", total)
     workflow.set_output("due", len(swept))
+    workflow.set_output("postmortem-due", _choose_due_postmortem(swept, run.clock()))
     workflow.set_output("notices", sum(len(each.outcome.notices) for each in swept))
     workflow.set_output("lag", int(max_delay.total_seconds()))
     delay_text = f"; the latest alarm was {format_timedelta(max_delay)} late" if max_delay else ""

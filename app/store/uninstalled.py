@@ -14,7 +14,7 @@ from app.store.database import Db
 
 _REPOSITORY_TABLES: tuple[LiteralString, ...] = (
     *("incident", "event", "alarm", "outbox", "incident_number"),
-    *("comment_log", "comment_limit", "unconfirmed_report", "unconfirmed_digest", "repository"),
+    *("comment_log", "comment_limit", "unconfirmed_report", "unconfirmed_digest", "policy_review", "repository"),
 )
 
 
@@ -49,6 +49,7 @@ def record_uninstall(db: Db, repositories: Sequence[Repository], uninstalled_at:
         (ids,),
     )
     db.execute("DELETE FROM alarm WHERE repo_id = ANY(%s)", (ids,))
+    db.execute("DELETE FROM policy_review WHERE repo_id = ANY(%s)", (ids,))
 
 
 def clear_uninstall(db: Db, ids: Sequence[int]) -> None:

@@ -25,7 +25,7 @@ from psycopg_pool import PoolTimeout
 
 from app.core.effects import ShowBoard
 from app.ports import IncidentKey
-from app.store import failed_processing, inbox, incidents, outbox, rate_limits
+from app.store import failed_processing, inbox, incidents, outbox, policy_reviews, rate_limits
 from app.store.database import Db, create_async_pool, is_schema_known
 from app.store.failed_processing import ProcessingFailure
 from app.worker.context import WorkerContext
@@ -34,6 +34,7 @@ from app.worker.monitoring.retention import delete_expired_deliveries
 from app.worker.pipeline.channel_sender import ChannelSender
 from app.worker.pipeline.ingest import process_incident
 from app.worker.pipeline.outbox_relay import relay_outbox
+from app.worker.pipeline.policy_reviewer import PolicyReviewer
 from app.worker.pipeline.routing import route_deliveries
 from app.worker.sync.reconciler import Reconciler
 
@@ -219,6 +220,7 @@ class Queue:
                 or inbox.list_routed_incident_keys(db)
                 or incidents.list_due_incident_keys(db, now)
                 or outbox.list_due_incident_keys(db, now)
+                or policy_reviews.list_due_installations(db, now)
             )
         return busy is None and not rows
 
@@ -232,12 +234,21 @@ class Queue:
             target=ChannelSender(self.ctx).run, args=(self._stop,), name="channel-sender", daemon=True
         )
         sender.start()
+        # Reviews are no jobs: anyone may ask for one, and it may take half a minute.
+        reviewer = threading.Thread(
+            target=PolicyReviewer(self.ctx, self._is_schema_known).run,
+            args=(self._stop,),
+            name="policy-reviewer",
+            daemon=True,
+        )
+        reviewer.start()
         try:
             asyncio.run(self._run_worker())
         finally:
             self._stop.set()
             sweeper.join(timeout=5)
             sender.join(timeout=10)
+            reviewer.join(timeout=5)
             if self._reconciler is not None:
                 self._reconciler.stop()
 

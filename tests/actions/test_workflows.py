@@ -185,8 +185,8 @@ PULL_REQUEST_FROM_FORK = {"number": 9, "head": {"ref": "muster/postmortem-1", "r
         (INCIDENTS, "issue_comment", {"action": "created", "issue": PULL_REQUEST_AS_ISSUE}, {"triage": "skipped", "postmortem": "skipped"}),
         (INCIDENTS, "pull_request", {"action": "closed", "pull_request": PULL_REQUEST_FROM_FORK}, {"triage": "skipped", "postmortem": "skipped"}),
         (INCIDENTS, "workflow_dispatch", {"inputs": {"issue": "7"}}, {"triage": "success", "postmortem": "skipped"}),
-        (SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}, {"sweep": "success"}),
-        (SWEEP, "workflow_dispatch", {}, {"sweep": "success"}),
+        (SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}, {"sweep": "success", "postmortem": "skipped"}),
+        (SWEEP, "workflow_dispatch", {}, {"sweep": "success", "postmortem": "skipped"}),
         (POLICY, "pull_request", {"action": "opened", "pull_request": {"number": 3}}, {"check-policy": "success"}),
         (POLICY, "push", {"ref": "refs/heads/main"}, {"check-policy": "success"}),
         (REPORT, "schedule", {"schedule": "17 6 1 * *"}, {"report": "success"}),
@@ -233,23 +233,66 @@ def test_a_branch_of_our_own_starts_triage_and_what_is_due_starts_the_postmortem
 @pytest.mark.parametrize(
     ("event", "payload", "group"),
     [
-        ("issues", {"action": "labeled", "issue": {"number": 7}}, "muster-7-any"),
-        ("issues", {"action": "edited", "issue": {"number": 7}}, "muster-7-edited"),
-        ("issue_comment", {"action": "edited", "issue": {"number": 7}}, "muster-7-any"),
-        ("workflow_dispatch", {"inputs": {"issue": "7"}}, "muster-7-any"),
+        ("issues", {"action": "labeled", "issue": {"number": 7}}, "muster-issue-7"),
+        ("issues", {"action": "edited", "issue": {"number": 7}}, "muster-issue-7-edited"),
+        ("issue_comment", {"action": "edited", "issue": {"number": 7}}, "muster-issue-7"),
+        ("workflow_dispatch", {"inputs": {"issue": "7"}}, "muster-issue-7"),
         (
             "pull_request",
-            {"action": "closed", "pull_request": PULL_REQUEST_FROM_FORK},
-            "muster-muster/postmortem-7-any",
+            {"action": "closed", "pull_request": {**PULL_REQUEST_FROM_FORK, "number": 7}},
+            "muster-pull-7",
         ),
     ],
 )
+@pytest.mark.parametrize("branch", ["muster/postmortem-7", "7", "issue-7", "7-edited", "7}}"])
 def test_one_run_an_issue_at_a_time(
-    bench: Bench, called: CalledActions, event: str, payload: dict[str, Any], group: str
+    bench: Bench, called: CalledActions, event: str, payload: dict[str, Any], group: str, branch: str
 ) -> None:
-    context = {"head_ref": "muster/postmortem-7"} if event == "pull_request" else {}
+    """FC-S16: the name of a branch does not matter; a fork's may be the number of an incident."""
+    context = {"head_ref": branch} if event == "pull_request" else {}
     bench.run_workflow(INCIDENTS, event, payload, **context)
     assert bench.machine.github["concurrency"] == group
+
+
+@pytest.mark.parametrize("branch", ["main", "7", "pull-7"])
+def test_one_check_of_the_policy_a_pull_request(bench: Bench, called: CalledActions, branch: str) -> None:
+    """FC-S16: as above."""
+    payload = {"action": "opened", "pull_request": {**PULL_REQUEST_FROM_FORK, "number": 7}}
+    bench.run_workflow(POLICY, "pull_request", payload, head_ref=branch, ref=f"refs/heads/{branch}", run_id="11")
+    assert bench.machine.github["concurrency"] == "muster-policy-pull-7"
+    bench.run_workflow(POLICY, "push", {"after": "a" * 40}, ref=f"refs/heads/{branch}", run_id="11")
+    assert bench.machine.github["concurrency"] == "muster-policy-run-11"
+
+
+def list_groups(path: Path) -> list[str]:
+    """Return the concurrency groups of a workflow and of its jobs."""
+    workflow = load_yaml(path)
+    found = [one.get("concurrency") for one in (workflow, *workflow["jobs"].values())]
+    return [one if isinstance(one, str) else one["group"] for one in found if one]
+
+
+_TRUSTED_VALUES = re.compile(
+    r"github\.(event_name|workflow|run_id|event\.action|event\.pull_request|event\.pull_request\.number"
+    r"|event\.issue\.number)|inputs\.issue"
+)
+"""What GitHub itself chooses, and the input of a run by hand, which only people with write access start."""
+
+
+@pytest.mark.parametrize("path", ALL_WORKFLOWS, ids=relative_path)
+def test_no_stranger_chooses_the_name_of_a_group(path: Path) -> None:
+    """FC-S16: a run that waits is dropped for the next one of its group, so a stranger may not join one."""
+    for group in list_groups(path):
+        for expression in re.findall(r"\$\{\{(.*?)\}\}", group, re.DOTALL):
+            names = re.findall(r"[A-Za-z_][\w.-]*", re.sub(r"'[^']*'", "", expression))
+            assert [name for name in names if not _TRUSTED_VALUES.fullmatch(name)] == [], group
+
+
+def test_pages_and_examples_have_no_groups_beside_those() -> None:
+    """FC-S16: what people copy is in the workflows that the test above reads."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "issue-templates").glob("*"), *MANIFESTS]
+    assert [
+        relative_path(page) for page in pages if re.search(r"^\s*concurrency:", page.read_text("utf-8"), re.MULTILINE)
+    ] == []
 
 
 def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) -> None:
@@ -257,7 +300,7 @@ def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) ->
     shop, mona = runner_bench.runner.shop, runner_bench.runner.github.person("mona")
     number = mona.opens(shop, "Checkout is down", SEV1, ["incident"])
     runner_bench.runner.advance_clock(40)
-    (swept,) = runner_bench.run_workflow(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"}).values()
+    swept = runner_bench.run_workflow(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"})["sweep"]
     assert swept.result == "success", swept.run_result.log
     assert f"/octo/shop/issues/{number}" in swept.run_result.summary
     assert len(board_bodies(runner_bench, number)) == 1, "found, though no event has started a run"
@@ -274,6 +317,30 @@ def test_a_night_from_the_report_to_the_postmortem(runner_bench: RunnerBench) ->
     (board,) = board_bodies(runner_bench, number)
     (pull,) = shop.pulls
     assert f"/pull/{pull.number}" in board
+
+
+def test_a_postmortem_that_was_refused_is_opened_by_a_sweep(runner_bench: RunnerBench) -> None:
+    """FC-G7: the jobs stay green; once the box is ticked, the sweep's workflow opens it."""
+    runner_bench.set_clock_to_real_time()
+    shop, mona = runner_bench.runner.shop, runner_bench.runner.github.person("mona")
+    shop.actions_may_open_pulls = False
+    number = mona.opens(shop, "Checkout is down", SEV1, ["incident"])
+    mona.comments(shop, number, "/ack\n/resolve the pool is larger now")
+    mona.closes(shop, number)
+    runner_bench.runner.advance_clock(0.2)
+    jobs = runner_bench.run_workflow(INCIDENTS, "issues", {"action": "closed", **issue_payload(runner_bench, number)})
+    assert {name: job.result for name, job in jobs.items()} == {"triage": "success", "postmortem": "success"}
+    (warning,) = jobs["postmortem"].run_result.messages_of("warning")
+    assert "Allow GitHub Actions to create and approve pull requests" in warning
+    for opened in (False, True):
+        shop.actions_may_open_pulls = opened
+        runner_bench.runner.advance_clock(15)
+        jobs = runner_bench.run_workflow(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"})
+        assert {name: job.result for name, job in jobs.items()} == {"sweep": "success", "postmortem": "success"}
+        assert len(shop.pulls) == opened
+    runner_bench.runner.advance_clock(15)
+    jobs = runner_bench.run_workflow(SWEEP, "schedule", {"schedule": "7,22,37,52 * * * *"})
+    assert {name: job.result for name, job in jobs.items()} == {"sweep": "success", "postmortem": "skipped"}
 
 
 def test_a_policy_with_a_fault_fails_its_check(runner_bench: RunnerBench) -> None:

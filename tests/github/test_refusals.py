@@ -74,6 +74,7 @@ MEANINGS = [
     (CallKind.PULL, "head not visible", Outlook.TRANSIENT, MINUTES),
     (CallKind.PULL, "not accessible", Outlook.TRANSIENT, MINUTES),
     (CallKind.BRANCH, "not found", Outlook.TRANSIENT, MINUTES),
+    (CallKind.CHECK, "not accessible", Outlook.TRANSIENT, MINUTES),
     (CallKind.CHECK, "unprocessable", Outlook.TRANSIENT, MINUTES),
     (CallKind.PULL, "too long", Outlook.FINAL, timedelta()),
 ]

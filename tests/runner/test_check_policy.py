@@ -56,6 +56,45 @@ def test_a_fork_is_read_through_the_repository_that_it_asks(runner: Runner) -> N
     assert runner.run("pull_request", runner.pull_request_payload(pull, "synchronize")).code == 0
 
 
+def open_fork_pull(runner: Runner, text: str) -> int:
+    """Open a pull request of a stranger with that policy, from their fork; return its number."""
+    stranger = runner.github.person("stranger")
+    fork = stranger.forks(runner.shop)
+    stranger.pushes(fork, POLICY_PATH, text, branch="better")
+    return stranger.opens_pull(runner.shop, "stranger:better", "I know better")
+
+
+@pytest.mark.parametrize("event", ["pull_request", "pull_request_target"])
+def test_a_fork_costs_few_calls_whatever_has_happened_here(runner: Runner, event: str) -> None:
+    """FC-S15: past incidents are not read for a fork, and the summary says how to try the policy on them."""
+    for _ in range(8):
+        runner.create_closed_incident()
+    payload = runner.pull_request_payload(open_fork_pull(runner, FASTER))
+    done = runner.run(event, payload)
+    assert (done.code, done.outputs["valid"]) == (0, "true")
+    assert runner.calls <= 10
+    assert "### What moves" in done.summary
+    assert "### A night" in done.summary
+    assert "Not tried on past incidents: this branch is in a fork" in done.summary
+    assert f"`muster policy replay {POLICY_PATH} --repo octo/shop --since 90d`" in done.summary
+    assert "past incident" not in done.log[0]
+
+    gone = {**payload, "pull_request": {**payload["pull_request"]}}
+    gone["pull_request"]["head"] = {**payload["pull_request"]["head"], "repo": None}
+    assert runner.run(event, gone).code == 0
+    assert runner.calls <= 10, "the fork was deleted meanwhile"
+
+
+def test_a_branch_of_the_repository_itself_is_tried_on_past_incidents(runner: Runner) -> None:
+    """FC-S15, the other side: who may push here gets the whole answer."""
+    for _ in range(8):
+        runner.create_closed_incident()
+    done = runner.run("pull_request", runner.propose_policy(FASTER))
+    assert "8 past incidents" in done.summary
+    assert "in a fork" not in done.summary
+    assert runner.calls > 10
+
+
 def test_a_closed_pull_request_and_a_deleted_branch_ask_nothing(runner: Runner) -> None:
     payload = runner.propose_policy(FAULTY)
     for event, what in (("pull_request", {**payload, "action": "closed"}), ("push", {"deleted": True})):

@@ -70,6 +70,60 @@ def test_without_the_permission_nothing_is_half_done(actions: Actions) -> None:
     assert len(actions.shop.pulls) == 1
 
 
+BOX = "Allow GitHub Actions to create and approve pull requests"
+
+
+def test_a_box_that_is_not_ticked_is_said_and_tried_again(actions: Actions) -> None:
+    """FC-G7: GitHub refuses Actions the pull request; everything else is done, and the next sweep tries again."""
+    number, event = close_incident(actions)
+    actions.shop.actions_may_open_pulls = False
+    actions.triage(*event)
+    done = actions.postmortem(*event)
+    assert (done.code, actions.shop.pulls) == (0, [])
+    (warning,) = done.log
+    assert warning.startswith(f"::warning title=Muster::#{number}: The postmortem's pull request was refused")
+    assert "GitHub Actions is not permitted to create or approve pull requests" in warning
+    for where in (warning, done.summary, actions.board(number)):
+        assert "Settings, Actions, General, Workflow permissions" in where
+        assert BOX in where
+    assert "The next sweep tries again." in actions.board(number)
+    assert done.outputs["postmortem-due"] == "true"
+
+    actions.triage(*event)
+    assert BOX in actions.board(number), "a run that does not try leaves it on the board"
+    swept = actions.sweep()
+    assert (swept.code, swept.outputs["postmortem-due"]) == (0, str(number)), "its job may not write files"
+    assert BOX in swept.summary
+    actions.rights = POSTMORTEM_RIGHTS
+    swept = actions.sweep()
+    assert (swept.code, actions.shop.pulls) == (0, [])
+    assert BOX in swept.log[0]
+
+    actions.shop.actions_may_open_pulls = True
+    swept = actions.sweep()
+    assert (swept.code, len(actions.shop.pulls), swept.outputs["postmortem-due"]) == (0, 1, "")
+    assert BOX not in actions.board(number)
+    assert f"pull request {actions.shop.pulls[0].number}" in actions.board(number)
+    mark = actions.github.call_log_position()
+    assert actions.sweep().outputs["due"] == "0"
+    assert not [call for call in actions.github.calls_since(mark) if call.method == "POST"]
+
+
+def test_any_other_refusal_of_the_postmortem_is_said_as_well(actions: Actions) -> None:
+    """FC-G7, its kind: the branch itself is refused, and later it is not."""
+    number, event = close_incident(actions)
+    actions.triage(*event)
+    actions.github.faults.refuse("ruleset", method="POST", path="/git/refs")
+    done = actions.postmortem(*event)
+    assert (done.code, actions.shop.pulls) == (0, [])
+    assert "Repository rule violations found" in actions.board(number)
+    assert "bypass list" in actions.board(number)
+    actions.rights = POSTMORTEM_RIGHTS
+    actions.sweep()
+    assert len(actions.shop.pulls) == 1
+    assert "was refused" not in actions.board(number)
+
+
 def test_a_pull_request_of_a_fork_and_any_other_concern_no_incident(actions: Actions) -> None:
     number, event = close_incident(actions)
     actions.triage(*event)

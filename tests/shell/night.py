@@ -28,7 +28,7 @@ from app.safe_http import SafeHttpClient
 from app.sandbox.github import AppRegistration, SandboxGitHub
 from app.sandbox.github.world import Repository
 from app.settings import Settings
-from app.store import channel_outbox, inbox, incidents, outbox
+from app.store import channel_outbox, inbox, incidents, outbox, policy_reviews
 from app.store.database import Database, Db
 from app.store.inbox import Delivery
 from app.store.serialization import canonical_json
@@ -38,6 +38,7 @@ from app.worker.monitoring.state_dump import dump_state
 from app.worker.pipeline.channel_sender import CLAIM_PERIOD, send_message
 from app.worker.pipeline.ingest import process_incident
 from app.worker.pipeline.outbox_relay import relay_outbox
+from app.worker.pipeline.policy_check import run_next_review
 from app.worker.pipeline.routing import route_deliveries
 
 POLICY = """\
@@ -84,6 +85,7 @@ TABLES = (
         "audit_finding",
         "uninstalled_repository",
         "failed_processing",
+        "policy_review",
     ),
 )
 
@@ -220,6 +222,7 @@ class Night:
             self.send_due_messages()
             self.github.hooks.settle(10)
             incident_keys = dict.fromkeys(route_deliveries(self.application.ctx))
+            self.run_due_reviews()
             now = self.clock()
             with self.database.transaction() as db:
                 incident_keys.update(dict.fromkeys(inbox.list_routed_incident_keys(db)))
@@ -234,6 +237,14 @@ class Night:
                 if not process_incident(self.application.ctx, incident_key):
                     stuck.add(incident_key)
                 relay_outbox(self.application.ctx, incident_key)
+
+    def run_due_reviews(self) -> None:
+        """Make the reviews of proposed policies that are due."""
+        with self.database.transaction() as db:
+            installations = policy_reviews.list_due_installations(db, self.clock())
+        for installation in installations:
+            while run_next_review(self.application.ctx, installation):
+                pass
 
     def run_for(self, **time: float) -> None:
         """Advance the clock minute by minute, and settle after each."""

@@ -105,6 +105,7 @@ def is_idle(database: Database) -> bool:
         for what in (
             "FROM delivery WHERE state IN ('received', 'routed')",
             "FROM outbox WHERE state IN ('pending', 'in_flight')",
+            "FROM policy_review WHERE state <> 'done'",
             "FROM procrastinate_jobs",
         )
     )

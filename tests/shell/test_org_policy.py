@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from app.core.on_call import people_of
-from app.policy_file import PolicyFaults
+from app.policy_file import PolicyFaults, read_policy
 from app.policy_source.active_policy import ActivePolicy
 from app.ports import DeliveryFailed, Repository
 from app.sandbox.github import world
@@ -243,7 +243,8 @@ def test_a_proposed_file_is_read_on_the_organisation_s(bare: Night) -> None:
 
     def read_profile(text: str | None) -> str:
         tracker = ctx.tracker(repository)
-        return ctx.policies.read_proposed(ctx.database, tracker, repository, text, bare.clock()).profile
+        base = ctx.policies.load_base_text(ctx.database, tracker, repository, text, bare.clock())
+        return read_policy(base or "" if text is None else text, org=base).profile
 
     assert (read_profile(None), read_profile(EXTENDING), read_profile("extends: procedure\n")) == (
         "strict",

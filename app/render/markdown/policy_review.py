@@ -77,8 +77,11 @@ class PolicyFaultLike(Protocol):
         """What would have worked."""
 
 
-def review_policy(old: Policy, new: Policy, backtest: Backtest, now: datetime) -> PolicyReview:
-    """Review the replacement of policy `old` by `new`; `backtest` holds the effect on past incidents."""
+def review_policy(old: Policy, new: Policy, backtest: Backtest | None, now: datetime) -> PolicyReview:
+    """Review the replacement of policy `old` by `new`.
+
+    `backtest` holds the effect on past incidents; None: they were not tried on purpose, which the caller explains.
+    """
     policy_changes = diff_policies(old, new)
     if not policy_changes:
         return PolicyReview("Nothing moves: the policy stays what it is", markdown("Both files mean the same."))
@@ -86,7 +89,7 @@ def review_policy(old: Policy, new: Policy, backtest: Backtest, now: datetime) -
         [
             *_changes_section(policy_changes, new),
             *_night_sections(old, new, _next_saturday_night(new, now)),
-            *_past_incidents_section(backtest),
+            *(_past_incidents_section(backtest) if backtest is not None else ()),
         ],
         "\n\n",
     )
@@ -135,11 +138,11 @@ def _delay_phrase(when: str) -> str:
     return when if when.startswith("at once") else f"after {when}"
 
 
-def _title(policy_changes: Sequence[PolicyChange], backtest: Backtest, new: Policy) -> str:
+def _title(policy_changes: Sequence[PolicyChange], backtest: Backtest | None, new: Policy) -> str:
     """Build the title from the most important change: notifications first, then targets, then the rest."""
     first = min(policy_changes, key=lambda move: (move.severity is None, not move.is_step, move.severity or 0))
     more = f" and {pluralize(len(policy_changes) - 1, 'more move')}" if len(policy_changes) > 1 else ""
-    past = f"; {backtest.summary}" if backtest.incident_count else ""
+    past = f"; {backtest.summary}" if backtest is not None and backtest.incident_count else ""
     return defuse_line(f"{describe_change(first, new)}{more}{past}", _MAX_TITLE_CHARS)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.sandbox.github import api, pages
+from app.sandbox.github import api, pages, world
 from app.sandbox.github.api.gateway import PREFIX, CallRecord, Gateway
 from app.sandbox.github.auth import Auth
 from app.sandbox.github.code_changes import Changes
@@ -27,8 +27,7 @@ from app.sandbox.github.world import Account, Actor, Installation, Repository, R
 from app.web.server import HttpServer
 
 HOST = "127.0.0.1"
-ACTIONS_BOT_LOGIN = "github-actions[bot]"
-"""The account that runs of GitHub Actions write as."""
+ACTIONS_BOT_LOGIN = world.ACTIONS_BOT_LOGIN
 # Enough for tests that open connections faster than they close them.
 MAX_CONNECTIONS = 1000
 

@@ -31,6 +31,10 @@ class Account:
     members: dict[str, Role] = field(default_factory=dict)
 
 
+ACTIONS_BOT_LOGIN = "github-actions[bot]"
+"""The account that runs of GitHub Actions write as."""
+
+
 class Actor(NamedTuple):
     """The account that makes a change, and whether it does so through the app."""
 
@@ -224,6 +228,8 @@ class Repository:
     checks_by_sha: dict[str, list[CheckRun]] = field(default_factory=dict)
     installation: Installation | None = None
     archived: bool = False
+    actions_may_open_pulls: bool = True
+    """The box "Allow GitHub Actions to create and approve pull requests" of its settings."""
     open_count: int = 0
     last_number: int = 0
     parent: Repository | None = None

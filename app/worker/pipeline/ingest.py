@@ -25,7 +25,6 @@ from app.worker.context import WorkerContext
 from app.worker.pipeline import fold, missing_issues
 from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, dead_letter_delivery
 from app.worker.pipeline.fold import Folded, FoldFailed
-from app.worker.pipeline.policy_check import list_policy_deliveries, publish_check
 
 log = structlog.get_logger()
 
@@ -53,7 +52,6 @@ class _ParsedDelivery:
 def process_incident(ctx: WorkerContext, incident_key: IncidentKey) -> bool:
     """Process the pending deliveries and due alarms of an incident and write the resulting effects to the outbox.
 
-    The key may also be that of a pull request or of the pushes to a repository; then their policy change is checked.
     False if some deliveries have to wait because GitHub cannot be asked for permissions now.
     """
     now = ctx.clock()
@@ -63,8 +61,6 @@ def process_incident(ctx: WorkerContext, incident_key: IncidentKey) -> bool:
         known = incidents.load_incident(db, incident_key)
     if repository is None or not (waiting or known):
         return True
-    if found := list_policy_deliveries(incident_key, waiting):
-        return publish_check(ctx, repository, found, now)
     tracker = ctx.tracker(repository).with_priority(Priority(known.incident.severity if known else None))
     active = ctx.policies.load(ctx.database, tracker, repository, now)
     parsed = list(_parse_deliveries(ctx, tracker, repository, _clamp_received_at(waiting, known), active.policy, now))

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.github import inbound
-from app.github.inbound import InstallationChange, LabelsSeen
+from app.github.inbound import InstallationChange, LabelsSeen, PolicyProposal, PolicyPush
 from app.ports import IncidentKey, Repository
-from app.store import inbox, incidents, policies
+from app.store import inbox, incidents, policies, policy_reviews
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.policies import PolicyScope
+from app.store.policy_reviews import ReviewRequest
 from app.worker.context import WorkerContext
 from app.worker.pipeline import uninstall
 from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, dead_letter_delivery
@@ -24,6 +25,7 @@ class _DeliveryRoute:
 
     `may_change_policy`: it may have changed the policy file or a feed.
     `labels_seen`: the labels of its issue, if it says nothing else about an incident that is known.
+    `policy_change`: a change to the policy that is to be reviewed; then it says nothing about an incident.
     """
 
     repository: Repository | None
@@ -31,6 +33,7 @@ class _DeliveryRoute:
     may_change_policy: bool
     installation_change: InstallationChange | None
     labels_seen: LabelsSeen | None
+    policy_change: PolicyProposal | PolicyPush | None
 
 
 def route_deliveries(ctx: WorkerContext, should_continue: Callable[[], bool] = lambda: True) -> list[IncidentKey]:
@@ -74,6 +77,10 @@ def _route(db: Db, deliveries: Iterable[Delivery]) -> list[IncidentKey]:
                 to_process += _invalidate_policy(db, route.repository)
         if route.installation_change is not None:
             uninstall.record_installation_change(db, route.installation_change, delivery.received_at)
+        if route.incident_key is not None and route.policy_change is not None:
+            _request_review(db, delivery, route.incident_key, route.policy_change)
+            redundant.append((delivery, route.incident_key))
+            continue
         if route.incident_key is not None:
             bucket = (
                 redundant if _is_redundant(route.labels_seen, known_labels.get(route.incident_key)) else informative
@@ -86,6 +93,25 @@ def _route(db: Db, deliveries: Iterable[Delivery]) -> list[IncidentKey]:
     inbox.route_to_incidents(db, informative)
     inbox.route_to_incidents(db, redundant, processed=True)
     return to_process + [incident_key for _, incident_key in informative]
+
+
+def _request_review(
+    db: Db, delivery: Delivery, incident_key: IncidentKey, policy_change: PolicyProposal | PolicyPush
+) -> None:
+    """Request the review of a policy change; its own queue makes it, so that no incident waits for it."""
+    proposal = policy_change if isinstance(policy_change, PolicyProposal) else None
+    policy_reviews.request_review(
+        db,
+        ReviewRequest(
+            incident_key.repo_id,
+            incident_key.number,
+            policy_change.head,
+            # GitHub's times are in whole seconds; within one second requests keep the order of arrival.
+            proposal.at if proposal else delivery.received_at,
+            delivery.received_at,
+            from_fork=proposal is not None and proposal.from_fork,
+        ),
+    )
 
 
 def _is_redundant(labels_seen: LabelsSeen | None, known_labels: tuple[datetime, frozenset[str]] | None) -> bool:
@@ -126,4 +152,5 @@ def _parse_route(delivery: Delivery) -> _DeliveryRoute:
         inbound.changes_policy(delivery.event, payload) or inbound.changes_feeds(delivery.event, payload),
         inbound.installation_change_of(delivery.event, payload),
         inbound.read_labels_only(delivery.event, payload, delivery.received_at) if incident_key else None,
+        inbound.policy_change_of(delivery.event, payload, incident_key, delivery.received_at) if incident_key else None,
     )

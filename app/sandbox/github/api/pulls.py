@@ -7,7 +7,7 @@ from flask import Blueprint
 from app.sandbox.github.api.gateway import PREFIX, Call, Gateway, Reply
 from app.sandbox.github.errors import ApiError, invalid_field, not_found
 from app.sandbox.github.issue_changes import UNCHANGED
-from app.sandbox.github.world import Issue, PullRequest, require_existing
+from app.sandbox.github.world import ACTIONS_BOT_LOGIN, Issue, PullRequest, require_existing
 
 READ, WRITE = "pull_requests:read", "pull_requests:write"
 
@@ -50,6 +50,8 @@ def list_pulls(call: Call) -> Reply:
 
 def create_pull(call: Call) -> Reply:
     """Open a pull request."""
+    if call.actor.account.login == ACTIONS_BOT_LOGIN and not call.repository.actions_may_open_pulls:
+        raise ApiError(403, "GitHub Actions is not permitted to create or approve pull requests.")
     head, base = call.required_field("head", "PullRequest"), call.required_field("base", "PullRequest")
     issue = call.changes.open_pull(
         call.repository,

@@ -46,7 +46,7 @@ class CallKind(Enum):
     REVIEW = auto()
     """Requesting a review."""
     CHECK = auto()
-    """Writing a check run."""
+    """Reading or writing the check runs of a commit."""
     OTHER = auto()
     """Any other write."""
 
@@ -59,6 +59,7 @@ _KIND_PATTERNS: tuple[tuple[str, str, CallKind], ...] = (
     ("ANY", r"/app(/.*)?|/installation/.*", CallKind.APP),
     ("GET", r".*/collaborators/[^/]+/permission", CallKind.PERMISSION),
     ("GET", r".*/issues(/.*)?", CallKind.ISSUE),
+    ("GET", r".*/check-runs", CallKind.CHECK),
     ("GET", r".*", CallKind.READ),
     ("ANY", r".*/reactions(/\d+)?", CallKind.REACTION),
     ("POST", r".*/issues/\d+/comments", CallKind.COMMENT),

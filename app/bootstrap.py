@@ -40,6 +40,7 @@ from app.web.webhook import MAX_BODY_BYTES
 from app.worker.context import LEASE_PERIOD, WorkerContext
 from app.worker.jobs import Queue
 from app.worker.monitoring.self_audit import AuditLoop, readiness_problems, update_gauges
+from app.worker.pipeline.fold import FoldFailed
 from app.worker.sync.rebuild import rebuild_incident as rebuild_one
 from app.worker.sync.reconciler import Reconciler
 
@@ -238,7 +239,11 @@ def rebuild_incidents(application: Application, repo: str | None, issue: int | N
             [issue] if issue else application.ctx.tracker(repository).incidents(active_policy.policy.labels.incident)
         )
         for number in numbers:
-            yield f"{repository.name}#{number} {rebuild_one(application.ctx, repository, number) or 'is no incident'}"
+            try:
+                outcome = rebuild_one(application.ctx, repository, number) or "is no incident"
+            except FoldFailed as failed:
+                outcome = f"could not be rebuilt, and is as it was: {failed}"
+            yield f"{repository.name}#{number} {outcome}"
 
 
 def configure_logging(log_format: str) -> None:

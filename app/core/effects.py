@@ -87,7 +87,7 @@ class SeverityQuestion(Notice):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UntouchedQuestion(Notice):
-    """Ask whether an incident that nobody has touched since `since` is still one; told in working hours only."""
+    """Ask whether an incident that was last touched at `since` is still one; told in working hours only."""
 
     since: datetime
 

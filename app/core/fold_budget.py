@@ -10,7 +10,7 @@ from app.core.errors import FoldTooLong
 MAX_ALARMS_PER_FOLD = 5000
 """How many alarms one fold may fire.
 
-A year of a severe incident that nobody answers takes some dozens: repeats of the past are counted, not fired.
+A year of a severe incident without an answer takes some dozens: repeats of the past are counted, not fired.
 """
 
 

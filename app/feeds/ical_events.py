@@ -19,6 +19,8 @@ from app.feeds.ical import FeedFault, Occurrence
 _MAX_EVENTS, _MAX_CANDIDATE_EVENTS, _MAX_OCCURRENCES, _MAX_ZONES = 20_000, 1_000, 2_000, 50
 """Limits: events in a feed, events that may occur in the span, occurrences, time zones."""
 _MAX_NESTING = 8
+_YEARS = range(1980, 2101)
+"""The years in which a shift may begin and end."""
 _MAX_VALUE_CHARS = 500
 """Length of a value that is read, after its folded lines were joined."""
 _MARGIN_PERIOD = timedelta(days=2)
@@ -153,7 +155,12 @@ def _to_occurrence(event: Any) -> Occurrence:
 
 
 def _normalize_time(found: date | datetime) -> datetime:
-    """Convert a time with a zone to UTC; a date, and a time without a zone, stays a wall clock time."""
+    """Convert a time with a zone to UTC; a date, and a time without a zone, stays a wall clock time.
+
+    A year far off stands for always, or never: it is moved to where arithmetic of calendars is safe.
+    """
+    if found.year not in _YEARS:
+        found = found.replace(year=_YEARS.start if found.year < _YEARS.start else _YEARS.stop - 1, month=1, day=1)
     if not isinstance(found, datetime):
         return datetime.combine(found, time())
     if found.utcoffset() is None:

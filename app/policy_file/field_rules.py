@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import timedelta
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from app.core.escalation import wait_time
 from app.core.policy import (
     OWNER,
     TEAM,
@@ -424,7 +426,34 @@ CHECKS: Mapping[type, Callable[[Any], Iterator[CheckFailure]]] = {
 """The checks of a record after its fields were read."""
 
 
+_MAX_PAGING_STEPS = 12
+"""How many steps of a severity may page until it is acknowledged."""
+_MAX_PAGES_PER_HOUR = 60
+"""How many pages an hour the repeats of a severity may add up to."""
+
+
+def _check_pages(steps: tuple[Any, ...]) -> Iterator[tuple[int, InvalidValue]]:
+    """Yield the step with which there are more paging steps, or more pages an hour, than people can stand."""
+    paging = [(n, step) for n, step in enumerate(steps) if isinstance(step, Step) and step.until is Until.ACK]
+    if len(paging) > _MAX_PAGING_STEPS:
+        wrong = InvalidValue(f"{len(paging)} steps page at the same time", f"at most {_MAX_PAGING_STEPS}")
+        yield paging[_MAX_PAGING_STEPS][0], wrong
+        return
+    pages = 0.0
+    for n, step in paging:
+        if step.repeat is not None:
+            pages += timedelta(hours=1) / wait_time(step.repeat)
+        if pages > _MAX_PAGES_PER_HOUR:
+            wrong = InvalidValue(
+                f"with this step it pages {pages:.0f} times an hour",
+                f"at most {_MAX_PAGES_PER_HOUR}: repeat less often",
+            )
+            yield n, wrong
+            return
+
+
 def _check_steps(steps: tuple[Any, ...]) -> Iterator[tuple[int, InvalidValue]]:
+    yield from _check_pages(steps)
     first_index: dict[tuple[Duration, frozenset[str]], int] = {}
     for n, step in enumerate(steps):
         if isinstance(step, Step):

@@ -45,6 +45,8 @@ Elapsed = NewType("Elapsed", Duration)
 Turn = NewType("Turn", Duration)
 TimeOfDay = NewType("TimeOfDay", time)
 Moment = NewType("Moment", datetime)
+SUPPORTED_YEARS = range(2000, 2101)
+"""The years in which a date of a policy may be.  At the ends of Python's own calendar arithmetic overflows."""
 Country = NewType("Country", str)
 Region = NewType("Region", str)
 Mail = NewType("Mail", str)
@@ -164,13 +166,17 @@ def parse_moment(text: str) -> datetime:
 
 
 def parse_date(text: str) -> date:
-    """Parse an ISO date."""
+    """Parse an ISO date of the years for which times can be worked out in every zone."""
+    if not DATE.fullmatch(text):
+        raise InvalidValue(f"{quoted_excerpt(text)} is not a date", "such as 2026-12-24")
     try:
-        if DATE.fullmatch(text):
-            return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError:
         raise InvalidValue(f"{quoted_excerpt(text)} is not in the calendar", "such as 2026-12-24") from None
-    raise InvalidValue(f"{quoted_excerpt(text)} is not a date", "such as 2026-12-24")
+    if found.year not in SUPPORTED_YEARS:
+        years = f"{SUPPORTED_YEARS.start} and {SUPPORTED_YEARS.stop - 1}"
+        raise InvalidValue(f"{quoted_excerpt(text)} is not between {years}", "such as 2026-12-24")
+    return found
 
 
 def parse_hours(text: str) -> tuple[time, time]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from app.ports import IncidentKey
 from app.store.database import Db, Row
 
-SET_ASIDE_FAILURES = 3
+MAX_FAILURES_IN_A_ROW = 3
 """After this many failures in a row an incident is set aside, and shown."""
 _FIRST_WAIT = timedelta(minutes=1)
 _MAX_WAIT = timedelta(hours=1)
@@ -26,7 +26,7 @@ class ProcessingFailure:
     @property
     def is_set_aside(self) -> bool:
         """True if it failed too often to be tried again soon."""
-        return self.failures >= SET_ASIDE_FAILURES
+        return self.failures >= MAX_FAILURES_IN_A_ROW
 
 
 def record_failure(db: Db, incident_key: IncidentKey, reason: str, now: datetime) -> int:
@@ -47,7 +47,7 @@ def record_failure(db: Db, incident_key: IncidentKey, reason: str, now: datetime
             "number": incident_key.number,
             "reason": reason[:300],
             "now": now,
-            "set_aside": SET_ASIDE_FAILURES,
+            "set_aside": MAX_FAILURES_IN_A_ROW,
             "first": _FIRST_WAIT,
             "max": _MAX_WAIT,
         },

@@ -378,9 +378,9 @@ class Queue:
         now = self.ctx.clock()
         with self.ctx.database.transaction() as db:
             failures = failed_processing.record_failure(db, incident_key, reason, now)
-            if failures == failed_processing.SET_ASIDE_FAILURES:
+            if failures == failed_processing.MAX_FAILURES_IN_A_ROW:
                 outbox.add_effects(db, incident_key, (ShowBoard(),), now)
-        if failures >= failed_processing.SET_ASIDE_FAILURES:
+        if failures >= failed_processing.MAX_FAILURES_IN_A_ROW:
             log.error("incident set aside", incident=str(incident_key), failures=failures, reason=reason)
         self._load_failures()
 

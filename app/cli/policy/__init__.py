@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.cli.policy import arguments, commands, event_log, past_incidents
 from app.cli.policy.arguments import PolicyCommandContext
+from app.core.errors import FoldTooLong
 from app.core.incident_report import Kind
 from app.policy_file import PROFILES, PolicyFaults
 from app.ports import DeliveryFailed
@@ -32,7 +33,7 @@ def main(words: Sequence[str], now: Callable[[], datetime], context: PolicyComma
             print(fault, file=context.err)
     except event_log.EventLogFaults as found:
         print(found, file=context.err)
-    except (arguments.PolicyCommandError, DeliveryFailed) as fault:
+    except (arguments.PolicyCommandError, DeliveryFailed, FoldTooLong) as fault:
         print(f"muster: {fault}", file=context.err)
     except arguments.PolicyUsageError as wrong:
         print(f"muster: {wrong}", file=context.err)

@@ -27,7 +27,7 @@ from app.core.policy import ON_CALL, Policy, Step
 from app.core.timeline import EntryKind
 
 NAME = "escalate"
-_SINGLE_PAGES = 10
+_MAX_SINGLE_PAGES = 10
 """So many pages have an entry each on the timeline; one entry stands for all later ones."""
 # Alarm marks: an escalation step is identified by its contacts and its delay, `it-manager@30m`; a page and a silence by
 # the moment they count from, `page0.2@2026-03-14T09:00:00Z`. So a contact called `silence` is not mistaken for one.
@@ -86,7 +86,7 @@ def latest_repeat(incident: Incident, alarm: Alarm, policy: Policy, until: datet
     """Return the last page of the same step that is due by `until`; the first ones are each fired."""
     kind, _, since = alarm.mark.partition("@")
     index, _, times = kind.removeprefix("page").partition(".")
-    if not kind.startswith("page") or not since.endswith("Z") or int(times) <= _SINGLE_PAGES:
+    if not kind.startswith("page") or not since.endswith("Z") or int(times) <= _MAX_SINGLE_PAGES:
         return alarm
     step = paging_steps(incident, policy)[int(index)]
     if step.repeat is None:
@@ -133,7 +133,7 @@ def _fire_page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
         via=notice_channels(incident, policy, step.via),
         attempt=int(times),
     )
-    if int(times) > _SINGLE_PAGES + 1:
+    if int(times) > _MAX_SINGLE_PAGES + 1:
         incident = _without_collapsed_pages(incident, before, after)
     return incident.with_entry(
         alarm.due,
@@ -149,15 +149,15 @@ def _without_collapsed_pages(incident: Incident, before: str, after: str) -> Inc
 
     def is_collapsed(key: str) -> bool:
         number = key.removeprefix(before).removesuffix(after)
-        return key.startswith(before) and key.endswith(after) and int(number) > _SINGLE_PAGES
+        return key.startswith(before) and key.endswith(after) and int(number) > _MAX_SINGLE_PAGES
 
     return replace(incident, timeline=tuple(entry for entry in incident.timeline if not is_collapsed(entry.key)))
 
 
 def _describe_page(times: int) -> str:
-    if times <= _SINGLE_PAGES + 1:
+    if times <= _MAX_SINGLE_PAGES + 1:
         return f"page {times}" if times > 1 else ""
-    return f"pages {_SINGLE_PAGES + 1} to {times}"
+    return f"pages {_MAX_SINGLE_PAGES + 1} to {times}"
 
 
 def _fire_escalation_step(incident: Incident, alarm: Alarm, step: EscalationStep, policy: Policy) -> ClockResult:

@@ -1,7 +1,7 @@
-"""Question about an incident that nobody has touched for a week: whether it still is one.
+"""Question whether an incident that no person has touched for a week still is one.
 
-What follows from the rules alone pages nobody after that week.  The question is asked once, by daylight, and again only
-after somebody has touched the incident and left it for another week.
+After that week the rules alone page no one.  The question is asked once, by daylight, and again only after a person has
+touched the incident and left it for another week.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def last_touched_at(incident: Incident) -> datetime:
 
 
 def pages_until(incident: Incident) -> datetime:
-    """Return until when the rules may page people for an incident that nobody touches."""
+    """Return until when the rules may page people for an incident that no person touches."""
     return last_touched_at(incident) + UNTOUCHED_PERIOD
 
 
 def deadlines(incident: Incident, policy: Policy) -> tuple[Deadline, ...]:
-    """Return no deadlines: nothing is promised for an incident that nobody touches."""
+    """Return no deadlines: the question is not due to anyone."""
     return ()
 
 

@@ -32,7 +32,7 @@ from app.store import (
     sync_state,
 )
 from app.store.audit import AuditFinding, HealthFigures
-from app.store.failed_processing import SET_ASIDE_FAILURES, ProcessingFailure
+from app.store.failed_processing import MAX_FAILURES_IN_A_ROW, ProcessingFailure
 from app.worker.context import WorkerContext
 from app.worker.monitoring.gauges import OLDEST_ALARM
 from app.worker.monitoring.rate_limit_metrics import update_rate_limit_gauges
@@ -301,7 +301,7 @@ def _failure_findings(failures: Iterable[ProcessingFailure], failing_policies: i
     if set_aside:
         yield AuditFinding(
             "set-aside",
-            f"{_pluralize(len(set_aside), 'incident')} set aside after {SET_ASIDE_FAILURES} failures or more,"
+            f"{_pluralize(len(set_aside), 'incident')} set aside after {MAX_FAILURES_IN_A_ROW} failures or more,"
             f" the last one with: {set_aside[-1].reason}",
             tuple(failure.incident_key for failure in set_aside),
         )

@@ -9,6 +9,7 @@ policy, however odd, loses a report.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +22,7 @@ from app.core.decide import Decision
 from app.core.effects import Effect, PolicyFaultNotice, ShowBoard
 from app.core.escalation import resolve_recipients
 from app.core.events import Alarm, Event, Opened
+from app.core.fold_budget import FoldBudget
 from app.core.incident import Incident
 from app.core.policy import ON_CALL, Policy
 from app.core.replay import log_sort_key, replay
@@ -35,6 +37,8 @@ from app.worker.pipeline import channel_messages
 
 log = structlog.get_logger()
 
+_MAX_FOLD_SECONDS = 10.0
+"""How long a fold under one policy may take; then the next best policy is tried."""
 _MAX_FOLDS = 5
 """How often a fold is repeated because another process changed the incident meanwhile."""
 
@@ -155,7 +159,9 @@ def fold_events(
         event_log = [*_correct_opening(known, corrected_opening), *timed]
 
     def fold(policy: Policy) -> tuple[Decision, tuple[Alarm, ...]]:
-        decision = replay(event_log, policy, until, initial=start)
+        deadline = time.monotonic() + _MAX_FOLD_SECONDS
+        budget = FoldBudget(is_exhausted=lambda: time.monotonic() > deadline)
+        decision = replay(event_log, policy, until, initial=start, budget=budget)
         return decision, alarms(decision.incident, policy) if decision.incident is not None else ()
 
     known_failure = stored.policy_failure if stored is not None else ""

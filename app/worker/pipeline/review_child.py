@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from app.core.backtest import Backtest, PastIncident, backtest
+from app.core.errors import FoldTooLong
 from app.core.policy import Policy, Shift
 from app.core.severity import Severity
 from app.policy_file import (
@@ -34,7 +35,7 @@ from app.render.markdown.policy_review import review_faulty_policy, review_polic
 from app.render.time_format import pluralize
 from app.store.serialization import parse_event
 
-OUT_OF_MEMORY_STATUS = 12
+OUT_OF_MEMORY_STATUS, TOO_SLOW_STATUS = 12, 13
 """Exit status of a review that needs more memory than it may have."""
 _NICE_LEVEL = 10
 """How much a review lowers its CPU priority below that of the worker."""
@@ -128,6 +129,8 @@ def main(arguments: Sequence[str], source: TextIO, target: TextIO) -> int:
             target.flush()
     except MemoryError:
         return OUT_OF_MEMORY_STATUS
+    except FoldTooLong:
+        return TOO_SLOW_STATUS
     except Exception as problem:  # noqa: BLE001 - a bug that this input reaches ends this process alone, and is logged
         target.write(json.dumps({"error": repr(problem)[:500]}) + "\n")
         return 1

@@ -22,7 +22,7 @@ import structlog
 import app
 from app.policy_file import POLICY_PATH
 from app.ports import Annotation
-from app.worker.pipeline.review_child import OUT_OF_MEMORY_STATUS, ReviewInput, ReviewLimits
+from app.worker.pipeline.review_child import OUT_OF_MEMORY_STATUS, TOO_SLOW_STATUS, ReviewInput, ReviewLimits
 
 log = structlog.get_logger()
 
@@ -144,7 +144,7 @@ def _read_answer(output: bytes, status: int) -> ReviewAnswer:
     failure = ReviewFailure.BROKEN
     if status == OUT_OF_MEMORY_STATUS or len(output) > _MAX_ANSWER_BYTES:
         failure = ReviewFailure.TOO_LARGE
-    elif status < 0:
+    elif status < 0 or status == TOO_SLOW_STATUS:
         failure = ReviewFailure.TOO_SLOW
     log.warning("policy review ended", why=failure.value, status=status, reason=found.get("error", ""))
     return ReviewAnswer(failure=failure, pages_per_hour=pages)

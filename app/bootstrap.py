@@ -34,7 +34,7 @@ from app.settings import Settings, require_app_credentials
 from app.store import embedded
 from app.store.database import Database, migrate
 from app.store.rate_limits import DatabaseRateLimiter
-from app.web.application import create_app
+from app.web.application import create_admin_app, create_app
 from app.web.server import HttpServer
 from app.web.webhook import MAX_BODY_BYTES
 from app.worker.context import LEASE_PERIOD, WorkerContext
@@ -171,6 +171,7 @@ def serve(application: Application, *, web: bool, worker: bool, queue: Queue | N
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     receiver = http_server(application, queue) if web else None
+    admin = admin_server(application)
     audit_loop = AuditLoop(
         application.ctx, enqueue=queue.enqueue_incidents, heartbeat_url=application.settings.heartbeat_url
     )
@@ -186,8 +187,9 @@ def serve(application: Application, *, web: bool, worker: bool, queue: Queue | N
             stopped.wait()
     finally:
         audit_loop.stop()
-        if receiver is not None:
-            receiver.stop()
+        for server in (receiver, admin):
+            if server is not None:
+                server.stop()
 
 
 def return_large_blocks_to_system() -> None:
@@ -201,7 +203,7 @@ def return_large_blocks_to_system() -> None:
 
 
 def http_server(application: Application, queue: Queue) -> HttpServer:
-    """Start the HTTP server: web receiver, health and metrics."""
+    """Start the HTTP server of the public port: web receiver and health."""
     return_large_blocks_to_system()
     settings, ctx = application.settings, application.ctx
     flask = create_app(
@@ -210,11 +212,30 @@ def http_server(application: Application, queue: Queue) -> HttpServer:
         ctx.clock,
         on_delivery=queue.on_delivery,
         readiness_problems=lambda: readiness_problems(ctx),
-        update_metrics=lambda: update_gauges(ctx),
         failpoints=ctx.failpoints,
     )
     # A little more than the largest delivery, so that the application itself can answer 413.
     return HttpServer(flask, settings.host, settings.port, name="muster", max_body_bytes=MAX_BODY_BYTES + 65536)
+
+
+def admin_server(application: Application) -> HttpServer | None:
+    """Start the HTTP server of the admin port: metrics, and the reasons why this Muster is not ready.
+
+    None where the port is taken, such as by another process of the same machine; work goes on without it.
+    """
+    settings, ctx = application.settings, application.ctx
+    flask = create_admin_app(ctx.database, lambda: readiness_problems(ctx), lambda: update_gauges(ctx))
+    try:
+        server = HttpServer(flask, settings.admin_host, settings.admin_port, name="muster-admin", max_connections=50)
+    except OSError as problem:
+        log.warning(
+            "no admin port: there are no metrics of this process; set MUSTER_ADMIN_PORT to a free one",
+            port=settings.admin_port,
+            reason=problem.strerror or str(problem),
+        )
+        return None
+    log.info("admin port", url=f"http://{settings.admin_host}:{server.port}/readyz")
+    return server
 
 
 def create_reconciler(application: Application) -> Reconciler:

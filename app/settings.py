@@ -23,6 +23,9 @@ class Settings:
     home: Path = Path("var")
     host: str = "127.0.0.1"
     port: int = 8080
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 8081
+    """Where `/metrics` and the reasons of `/readyz` are served; 0: any free port."""
     database_url: str = field(default="", repr=False)
     api_url: str = "https://api.github.com"
     app_id: int = 0
@@ -56,6 +59,8 @@ def read_settings(environment: Mapping[str, str] | None = None, *, folder: Path 
         home=Path(variables.get("MUSTER_HOME", "var")),
         host=variables.get("MUSTER_HOST", "127.0.0.1"),
         port=_parse_number(variables, "PORT", 8080, maximum=65535),
+        admin_host=variables.get("MUSTER_ADMIN_HOST") or "127.0.0.1",
+        admin_port=_parse_number(variables, "MUSTER_ADMIN_PORT", 8081, maximum=65535),
         database_url=variables.get("DATABASE_URL", ""),
         api_url=_parse_url(variables, "GITHUB_API_URL", "https://api.github.com"),
         app_id=_parse_number(variables, "GITHUB_APP_ID", 0),

@@ -38,10 +38,18 @@ def _raise_open_file_limit(files: int) -> None:
         )
 
 
+def _require_free_port(host: str, port: int) -> None:
+    """Raise OSError if the port cannot be listened on; waitress itself would leave its sockets open then."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family):
+        return
+
+
 class HttpServer:
     """A WSGI server that answers on a port from its creation until `stop`.
 
-    Slow clients may hold `max_connections`: in waitress each holds a socket, not a thread.  Port 0 picks a free one.
+    Slow clients may hold `max_connections`: in waitress each holds a socket, not a thread.  Port 0 picks a free one.  Raises OSError if the
+    port is taken.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class HttpServer:
         max_connections: int = 2500,
         max_body_bytes: int = 2**30,
     ) -> None:
+        _require_free_port(host, port)
         _raise_open_file_limit(max_connections + _RESERVED_FILES)
         self._sockets: dict[int, Any] = {}
         self._server = waitress.create_server(

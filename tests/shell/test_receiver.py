@@ -19,10 +19,13 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 
+from app.bootstrap import admin_server, build
 from app.github.signature import signature
+from app.settings import Settings
 from app.store.database import Database
-from app.web.application import create_app
+from app.web.application import create_admin_app, create_app
 from app.web.server import HttpServer
 from app.web.webhook import MAX_BODY_BYTES
 from tests.figures import Figures
@@ -69,7 +72,7 @@ class Receiver:
 
     def count_outcomes(self) -> dict[str, float]:
         """Return how often each outcome was counted."""
-        lines = self.client.get("/metrics").text.splitlines()
+        lines = generate_latest().decode().splitlines()
         rows = (line.rpartition(" ") for line in lines if line.startswith("muster_deliveries_total{"))
         return {name.partition('outcome="')[2].rstrip('"}'): float(value) for name, _, value in rows}
 
@@ -277,15 +280,43 @@ def test_without_a_database_nothing_is_accepted() -> None:
         assert door.wake_ups == []
         assert door.client.get("/healthz").status_code == 200
         answer = door.client.get("/readyz")
-        assert (answer.status_code, answer.json()["reason"]) == (503, "the database does not answer")
+        assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
+        assert door.client.get("/healthz/door").status_code == 503
 
 
-def test_ready_when_somebody_works(database: Database) -> None:
+def test_fc_s18_the_public_port_says_whether_and_not_why(database: Database) -> None:
+    """FC-S18: reasons and metrics are on the admin port; the door stays open while something else is wrong."""
     with run_receiver(database, (SECRET,), readiness_problems=lambda: ["no worker has been heard"]) as door:
-        assert door.client.get("/readyz").json() == {"status": "not ready", "reason": "no worker has been heard"}
+        answer = door.client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
+        assert door.client.get("/healthz/door").json() == {"status": "open"}
+        assert door.client.get("/metrics").status_code == 404
     with run_receiver(database, (SECRET,)) as door:
         assert door.client.get("/readyz").json() == {"status": "ready"}
-        assert "muster_deliveries_total" in door.client.get("/metrics").text
+
+
+def test_fc_s18_the_admin_port_says_why(database: Database) -> None:
+    app = create_admin_app(database, lambda: ["no worker has been heard", "late"], lambda: None)
+    served = HttpServer(app, "127.0.0.1", 0, name="admin")
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{served.port}/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["reasons"] == ["no worker has been heard", "late"]
+        assert "muster_deliveries_total" in httpx.get(f"http://127.0.0.1:{served.port}/metrics").text
+        assert httpx.get(f"http://127.0.0.1:{served.port}/healthz").json() == {"status": "alive"}
+        assert httpx.post(f"http://127.0.0.1:{served.port}/webhook").status_code == 404
+    finally:
+        served.stop()
+
+
+def test_fc_s18_a_taken_admin_port_stops_nothing(database: Database) -> None:
+    with run_receiver(database, (SECRET,)) as taken:
+        settings = Settings(app_id=1, webhook_secrets=(SECRET,), admin_port=taken.port)
+        application = build(settings, database, HandClock.at_default_start())
+        try:
+            assert admin_server(application) is None
+        finally:
+            application.client.close()
 
 
 POISON = [

@@ -20,7 +20,7 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
-from app.bootstrap import AuditLoop, build, http_server
+from app.bootstrap import AuditLoop, admin_server, build, http_server
 from app.cli import dead_letters
 from app.rate_limit import APP, UNLIMITED, Budget
 from app.safe_http import SafeHttpClient
@@ -29,7 +29,7 @@ from app.settings import Settings
 from app.store import incidents, outbox, rate_limits, sync_state
 from app.store.database import Database
 from app.store.rate_limits import DatabaseRateLimiter
-from app.web.application import create_app
+from app.web.application import create_admin_app
 from app.web.server import HttpServer
 from app.worker.jobs import Queue
 from app.worker.monitoring.self_audit import FINDING_NAMES, readiness_problems, run_audit, update_gauges
@@ -319,21 +319,27 @@ def test_readiness_without_a_database(tonight: Night) -> None:
     """The web receiver of the real application gives the reason, and so do its gauges."""
     opened = Database(tonight.database.url, acquire_timeout_seconds=0.5).open()
     application = build(
-        Settings(port=0, app_id=1, webhook_secrets=("s" * 32,), private_key=tonight.github.app.private_key_pem),
+        Settings(
+            port=0, admin_port=0, app_id=1, webhook_secrets=("s" * 32,), private_key=tonight.github.app.private_key_pem
+        ),
         opened,
         tonight.clock,
     )
     served = http_server(application, Queue(application.ctx))
-    url = f"http://127.0.0.1:{served.port}"
+    admin = admin_server(application)
+    assert admin is not None
+    door, url = f"http://127.0.0.1:{served.port}", f"http://127.0.0.1:{admin.port}"
     try:
         assert load_gauges(url)["muster_database_up"] == 1
         opened.close()
         answer = httpx.get(f"{url}/readyz", timeout=20)
         assert (answer.status_code, answer.json()["reason"]) == (503, "the database does not answer")
-        assert httpx.get(f"{url}/healthz").status_code == 200
+        assert httpx.get(f"{door}/healthz").status_code == 200
+        assert httpx.get(f"{door}/healthz/door", timeout=20).status_code == 503
         assert load_gauges(url)["muster_database_up"] == 0
     finally:
         served.stop()
+        admin.stop()
         application.client.close()
 
 
@@ -348,6 +354,7 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
         github.add_person("mona")
         settings = Settings(
             port=0,
+            admin_port=0,
             api_url=github.api_url,
             app_id=github.app.app_id,
             private_key=github.app.private_key_pem,
@@ -355,9 +362,10 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
         )
         application = build(settings, database, clock)
         queue = Queue(application.ctx)
-        served = http_server(application, queue)
-        url = f"http://127.0.0.1:{served.port}"
-        github.hooks.url = f"{url}/webhook"
+        served, admin = http_server(application, queue), admin_server(application)
+        assert admin is not None
+        url = f"http://127.0.0.1:{admin.port}"
+        github.hooks.url = f"http://127.0.0.1:{served.port}/webhook"
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
@@ -394,6 +402,7 @@ def test_g1_all_workers_are_killed(database: Database, tmp_path: Path, figures: 
             )
         finally:
             served.stop()
+            admin.stop()
             application.client.close()
 
 
@@ -438,7 +447,7 @@ def test_the_gauges_say_what_is_there(tonight: Night) -> None:
 
 def create_web_app(tonight: Night) -> Any:
     ctx = tonight.application.ctx
-    return create_app(tonight.database, ("s" * 32,), tonight.clock, update_metrics=lambda: update_gauges(ctx))
+    return create_admin_app(tonight.database, lambda: readiness_problems(ctx), lambda: update_gauges(ctx))
 
 
 # What a person can do.

@@ -14,6 +14,8 @@ from app.store.database import Db, Row
 
 NO_INCIDENT_NOTE = "no incident"
 """Note of a processed delivery whose issue was no incident; the index `delivery_without_incident` repeats it."""
+REPEATED_NOTE = "this body was taken before, under another delivery id"
+"""Note of a delivery that repeats another one's body."""
 _ROUTING_LOCK_ID = 720_221
 """Advisory lock of the worker that routes deliveries."""
 
@@ -25,6 +27,8 @@ class InboxResult(Enum):
     KNOWN = "known"
     REUSED = "reused"
     """The id is known with another body, so the delivery is not processed."""
+    REPEATED = "repeated"
+    """The body is known under another id or event, so it is stored and not processed: somebody sent it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +43,31 @@ class Delivery:
 
 
 def store_delivery(db: Db, delivery: Delivery) -> InboxResult:
-    """Store a delivery once under its hook and id."""
+    """Store a delivery once under its hook and id.
+
+    GitHub signs the body and not the headers, and it delivers a body again under the same id only.  So a body that is
+    known under another id was captured and sent again; only that is stored.
+    """
     digest = hashlib.sha256(delivery.body).digest()
     stored = db.execute(
-        "INSERT INTO delivery (hook, guid, event, body, digest, received_at) VALUES (%s, %s, %s, %b, %s, %s)"
-        " ON CONFLICT (hook, guid) DO NOTHING",
-        (delivery.hook, delivery.guid, delivery.event, delivery.body, digest, delivery.received_at),
-    )
-    if stored.rowcount:
-        return InboxResult.NEW
+        "INSERT INTO delivery (hook, guid, event, body, digest, received_at, state, note)"
+        " SELECT %(hook)s, %(guid)s, %(event)s, CASE WHEN known THEN '' ELSE %(body)b END, %(digest)s, %(received_at)s,"
+        " CASE WHEN known THEN 'ignored' ELSE 'received' END, CASE WHEN known THEN %(note)s END"
+        " FROM (SELECT EXISTS (SELECT 1 FROM delivery WHERE digest = %(digest)s"
+        " AND (guid, event) <> (%(guid)s, %(event)s) AND event <> 'ping') AS known) AS earlier"
+        " ON CONFLICT (hook, guid) DO NOTHING RETURNING state",
+        {
+            "hook": delivery.hook,
+            "guid": delivery.guid,
+            "event": delivery.event,
+            "body": delivery.body,
+            "digest": digest,
+            "received_at": delivery.received_at,
+            "note": REPEATED_NOTE,
+        },
+    ).fetchone()
+    if stored is not None:
+        return InboxResult.REPEATED if stored["state"] == "ignored" else InboxResult.NEW
     known = db.execute(
         "SELECT digest FROM delivery WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid)
     ).fetchone()

@@ -48,8 +48,9 @@ def _require_free_port(host: str, port: int) -> None:
 class HttpServer:
     """A WSGI server that answers on a port from its creation until `stop`.
 
-    Slow clients may hold `max_connections`: in waitress each holds a socket, not a thread.  Port 0 picks a free one.  Raises OSError if the
-    port is taken.
+    Slow clients may hold `max_connections`: in waitress each holds a socket, not a thread.  Port 0 picks a free one.
+
+    Raises OSError if the port is taken.
     """
 
     def __init__(

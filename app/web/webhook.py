@@ -69,6 +69,13 @@ class WebhookReceiver:
             return _respond(503, "not stored")
         if result is InboxResult.REUSED:
             log.warning("delivery id reused with another body", hook=delivery.hook, guid=delivery.guid)
+        if result is InboxResult.REPEATED:
+            log.warning(
+                "a body was sent again under another delivery id",
+                hook=delivery.hook,
+                guid=delivery.guid,
+                name=delivery.event,
+            )
         if result is InboxResult.NEW:
             try:
                 self.on_delivery()

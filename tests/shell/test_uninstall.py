@@ -138,7 +138,7 @@ def test_c6_what_comes_late_is_forgotten_too(tonight: Night) -> None:
     tonight.clock.at += timedelta(hours=2)
     assert delete_uninstalled(tonight.application.ctx, tonight.application.client) == 1
     with tonight.database.transaction() as db:
-        tonight.store_delivery(db, "late", "issue_comment", body)
+        tonight.store_delivery(db, "late", "issue_comment", body + b" ")
     tonight.settle()
     assert "secret cause" in load_body_text(tonight.database)
     tonight.clock.at += timedelta(hours=6)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from app.github import inbound
 from app.github.inbound import InstallationChange, LabelsSeen, PolicyProposal, PolicyPush
+from app.github.payload_shape import find_misfit
 from app.ports import IncidentKey, Repository
 from app.store import inbox, incidents, policies, policy_reviews
 from app.store.database import Db
@@ -145,6 +146,8 @@ def _invalidate_policy(db: Db, repository: Repository) -> list[IncidentKey]:
 
 def _parse_route(delivery: Delivery) -> _DeliveryRoute:
     payload = inbound.parse_payload(delivery.body)
+    if misfit := find_misfit(delivery.event, payload):
+        raise inbound.Unreadable(f"security: {misfit}")
     incident_key = inbound.incident_key_of(delivery.event, payload)
     return _DeliveryRoute(
         inbound.repository_of(payload),

@@ -21,6 +21,7 @@ import structlog
 
 from app.channels import ChannelRegistry
 from app.failpoints import Failpoints
+from app.github.app_check import AppCheck
 from app.github.auth import AppKey
 from app.github.client import Client
 from app.github.installations import list_installed_repositories
@@ -170,8 +171,9 @@ def serve(application: Application, *, web: bool, worker: bool, queue: Queue | N
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    receiver = http_server(application, queue) if web else None
-    admin = admin_server(application)
+    app_check = AppCheck(application.client).start()
+    receiver = http_server(application, queue, app_check) if web else None
+    admin = admin_server(application, app_check)
     audit_loop = AuditLoop(
         application.ctx, enqueue=queue.enqueue_incidents, heartbeat_url=application.settings.heartbeat_url
     )
@@ -187,6 +189,7 @@ def serve(application: Application, *, web: bool, worker: bool, queue: Queue | N
             stopped.wait()
     finally:
         audit_loop.stop()
+        app_check.stop()
         for server in (receiver, admin):
             if server is not None:
                 server.stop()
@@ -202,7 +205,7 @@ def return_large_blocks_to_system() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
-def http_server(application: Application, queue: Queue) -> HttpServer:
+def http_server(application: Application, queue: Queue, app_check: AppCheck | None = None) -> HttpServer:
     """Start the HTTP server of the public port: web receiver and health."""
     return_large_blocks_to_system()
     settings, ctx = application.settings, application.ctx
@@ -211,20 +214,26 @@ def http_server(application: Application, queue: Queue) -> HttpServer:
         settings.webhook_secrets,
         ctx.clock,
         on_delivery=queue.on_delivery,
-        readiness_problems=lambda: readiness_problems(ctx),
+        readiness_problems=lambda: _list_problems(application, app_check),
         failpoints=ctx.failpoints,
     )
     # A little more than the largest delivery, so that the application itself can answer 413.
     return HttpServer(flask, settings.host, settings.port, name="muster", max_body_bytes=MAX_BODY_BYTES + 65536)
 
 
-def admin_server(application: Application) -> HttpServer | None:
+def _list_problems(application: Application, app_check: AppCheck | None) -> list[str]:
+    """Return why this Muster is not ready; the reasons of GitHub do not close the door."""
+    unknown = [app_check.problem] if app_check is not None and app_check.problem else []
+    return [*unknown, *readiness_problems(application.ctx)]
+
+
+def admin_server(application: Application, app_check: AppCheck | None = None) -> HttpServer | None:
     """Start the HTTP server of the admin port: metrics, and the reasons why this Muster is not ready.
 
     None where the port is taken, such as by another process of the same machine; work goes on without it.
     """
     settings, ctx = application.settings, application.ctx
-    flask = create_admin_app(ctx.database, lambda: readiness_problems(ctx), lambda: update_gauges(ctx))
+    flask = create_admin_app(ctx.database, lambda: _list_problems(application, app_check), lambda: update_gauges(ctx))
     try:
         server = HttpServer(flask, settings.admin_host, settings.admin_port, name="muster-admin", max_connections=50)
     except OSError as problem:

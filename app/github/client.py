@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -168,6 +169,15 @@ class Client:
             if 'rel="next"' not in answer.headers.get("link", ""):
                 return
 
+    def list_installation_accounts(self) -> list[str]:
+        """List the accounts on which the App is installed, at most 100, suspended ones with a note."""
+        answer = self.call_as_app("GET", "/app/installations", params={"per_page": 100})
+        return [
+            str((row.get("account") or {}).get("login") or row.get("id"))
+            + (" (suspended)" if row.get("suspended_at") else "")
+            for row in answer.body
+        ]
+
     def _wait_for_rate_limit(self, installation: int, method: str, path: str) -> None:
         """Wait in place for the rate limiter.
 
@@ -264,10 +274,30 @@ def _no_response_error(method: str, path: str, failed: Exception, *, timed_out: 
     A write that was sent may have arrived, or arrive later, so its outcome has to be looked up before a retry.
     """
     if isinstance(failed.__cause__, _NOT_SENT_ERRORS):
-        return ConnectionFailed(f"{method} {path} did not get through", retry_after=0)
+        return ConnectionFailed(f"{method} {path} did not get through: {_explain_cause(failed)}", retry_after=0)
     is_write = method not in READ_METHODS
     what = "timed out" if timed_out else "broke off"
     return DeliveryFailed(f"{method} {path} {what}", retry_after=0, outcome_unknown=is_write, may_still_arrive=is_write)
+
+
+def _explain_cause(failed: BaseException) -> str:
+    """Say why there was no connection: name, certificate, refusal or silence."""
+    causes, cause = [], failed.__cause__
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for cause in causes:
+        if isinstance(cause, socket.gaierror):
+            return "the name of the host cannot be resolved (DNS)"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the certificate of the host is not trusted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"no TLS connection with the host ({cause.reason or 'unknown'})"
+        if isinstance(cause, ConnectionRefusedError):
+            return "the host refuses the connection"
+        if isinstance(cause, TimeoutError | httpx.TimeoutException):
+            return "the host does not answer in time"
+    return str(causes[0]) if causes else "no connection"
 
 
 def _json_body(method: str, path: str, response: Any) -> Any:

@@ -28,7 +28,7 @@ class InboxResult(Enum):
     REUSED = "reused"
     """The id is known with another body, so the delivery is not processed."""
     REPEATED = "repeated"
-    """The body is known under another id or event, so it is stored and not processed: somebody sent it again."""
+    """The body is known under another id or event, so it was captured and sent again: it is not processed."""
 
 
 @dataclass(frozen=True, slots=True)

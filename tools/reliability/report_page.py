@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tools.reliability.cases import render_cases
 from tools.reliability.requirements import REQUIREMENTS
 from tools.reliability.results import EMBEDDED_RESULTS, NOT_RUN, ROOT, SERVER_RESULTS
 
@@ -41,6 +42,8 @@ PostgreSQL 18 that comes with Muster; where another one is named, it was a serve
 is the last table. Every night [a workflow](../.github/workflows/nightly.yml) runs both, and lets B9 live 20,000 times.
 """
 """The text before the tables."""
+_AS_ASKED, _NOTHING = "as asked, exactly", "–"
+"""What a check without measurements reached: all of it, or nothing that is known."""
 
 
 def render_page() -> str:
@@ -48,6 +51,7 @@ def render_page() -> str:
     return "".join(
         [
             HEAD,
+            *render_cases(),
             "\n",
             *_embedded_tables(EMBEDDED_RESULTS.load_lines()),
             *superseded_results(EMBEDDED_RESULTS.load_lines()),
@@ -59,9 +63,21 @@ def render_page() -> str:
 def _embedded_tables(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     yield describe_run(lines, "What follows")
     for part, checks in REQUIREMENTS.items():
-        yield f"\n## {part}\n\n| Check | Asked | Reached | Tests | When |\n|---|---|---|---|---|\n"
+        yield f"\n## {part}\n\n| Check | Asked | Tests | When |\n|---|---|---|---|\n"
+        results = {check: _result_cells(check, lines) for check in checks}
         for check, asked in checks.items():
-            yield _table_row(check, asked, *_result_cells(check, lines))
+            yield _table_row(check, asked, *results[check][1:])
+        yield from _details("What was measured", {check: reached for check, (reached, *_) in results.items()})
+
+
+def _details(title: str, measured: Mapping[str, str]) -> Iterable[str]:
+    """Yield folded lines of what each check reached, where it is more than what was asked."""
+    told = {check: text for check, text in measured.items() if text not in (_AS_ASKED, _NOTHING)}
+    if told:
+        yield f"\n<details><summary>{title}</summary>\n\n"
+        for check, text in told.items():
+            yield f"- **{check}**\n" + "".join(f"  - {line}\n" for line in text.split("<br>"))
+        yield "\n</details>\n"
 
 
 def superseded_results(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -76,10 +92,7 @@ def superseded_results(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         "\n## Measured again\n\nWhat the checks that were measured again had given at first, "
         "in place of what is above.\n\n"
     )
-    yield "| Check | Reached | Tests | When |\n|---|---|---|---|\n"
-    covered = {check for line in first_results for check in line.get("checks", ())}
-    for check in (check for checks in REQUIREMENTS.values() for check in checks if check in covered):
-        yield _table_row(check, *_result_cells(check, first_results))
+    yield from _folded_table(first_results)
 
 
 def _server_table(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -90,12 +103,18 @@ def _server_table(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     covered = {check for line in lines for check in line.get("checks", ())}
     if not covered:
         return
-    yield (
-        f"\n## On a server\n\n{describe_run(lines, 'This table')}\n| Check | Reached | Tests | When "
-        "|\n|---|---|---|---|\n"
-    )
-    for check in (check for checks in REQUIREMENTS.values() for check in checks if check in covered):
-        yield _table_row(check, *_result_cells(check, lines))
+    yield f"\n## On a server\n\n{describe_run(lines, 'This table')}\n"
+    yield from _folded_table(lines)
+
+
+def _folded_table(lines: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Yield a line for each check that has results here, with what was measured folded."""
+    covered = {check for line in lines for check in line.get("checks", ())}
+    checks = [check for checks in REQUIREMENTS.values() for check in checks if check in covered]
+    results = {check: _result_cells(check, lines) for check in checks}
+    yield "| Check | Tests | When |\n|---|---|---|\n"
+    yield from (_table_row(check, *results[check][1:]) for check in checks)
+    yield from _details("What was measured", {check: results[check][0] for check in checks})
 
 
 def describe_run(lines: Sequence[Mapping[str, Any]], subject: str) -> str:
@@ -142,7 +161,7 @@ def _result_cells(check: str, lines: Iterable[Mapping[str, Any]]) -> tuple[str, 
     tests = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())) or NOT_RUN
     size = "" if all(one["full"] for one in tests_of_check) else " (quick)"
     when = max((one["at"] for one in tests_of_check), default="–") + size
-    return "<br>".join(reached) or ("as asked, exactly" if set(outcomes) == {"passed"} else "–"), tests, when
+    return "<br>".join(reached) or (_AS_ASKED if set(outcomes) == {"passed"} else _NOTHING), tests, when
 
 
 def unproven_checks(lines: Iterable[Mapping[str, Any]], checks: Iterable[str]) -> list[str]:

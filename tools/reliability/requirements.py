@@ -40,7 +40,7 @@ REQUIREMENTS: Mapping[str, Mapping[str, str]] = {
         "done in 3,700 s",
         "C5": "bots, flickering labels, floods of reports: 10 comments an hour, 20 calls, 3 pages in 10 min",
         "C6": "tokens, suspension, uninstalling, sinks that fail: renewed once, parked, cancelled, told",
-        "C7": "what GitHub will not take ends after three tries at most",
+        "C7": "what GitHub will not take is no loop, and ends no incident",
     },
     "Time": {
         "D1": "working hours and local times over both changes of the clock",

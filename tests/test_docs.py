@@ -12,6 +12,7 @@ from app.policy_file.field_rules import key_specs
 from app.policy_file.json_schema import Schema
 from tools.docs import ROOT, generate_pages
 from tools.policy_page import TOPICS
+from tools.reliability.cases import CASES, find_case_tests, render_cases
 
 _POLICY_EXAMPLES = re.findall(r"```yaml\n(.*?)```", generate_pages()["docs/policy.md"], re.DOTALL)
 _PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("actions/*.md")]
@@ -50,3 +51,10 @@ def test_every_link_of_a_page_leads_to_a_file(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     targets = {target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target}
     assert {target for target in targets if not (ROOT / page).parent.joinpath(target).exists()} == set()
+
+
+def test_every_case_of_the_reliability_page_names_tests_that_exist() -> None:
+    named = {case for test in find_case_tests() for case in test.cases}
+    known = {case for cases in CASES.values() for case in cases}
+    assert named <= known, "a case without a sentence"
+    assert "".join(render_cases()) in (ROOT / "docs" / "reliability.md").read_text(), "run: python -m tools.reliability"

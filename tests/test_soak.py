@@ -96,7 +96,9 @@ def test_what_is_measured_anew_replaces_its_own_part(tmp_path: Path) -> None:
     anew = {**both, "outcome": "passed"}
     results.add([anew])
     assert unproven_checks(results.load_lines(), ["B1", "E1"]) == []
-    assert "| B1 | many: 12 s | 1 failed | then |" in "".join(superseded_results(results.load_lines()))
+    shown = "".join(superseded_results(results.load_lines()))
+    assert "| B1 | 1 failed | then |" in shown
+    assert "- **B1**\n  - many: 12 s\n" in shown
     results.forget(["B1"])
     assert results.load_lines() == first, "and it alone"
     results.forget([])

@@ -24,7 +24,7 @@ from app.worker.pipeline.ingest import process_incident
 from tests.shell.night import POLICY, SEV1, Night, run_night
 from tests.shell.sink import SECRET, Sink, connect_sink, run_sink
 
-CHANNEL_POLICY = "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [chat]}}\n"
+CHANNEL_POLICY = "channels: {ops: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [chat]}}\n"
 QUIET_POLICY = POLICY + (
     "first-notice: {sev1: {via: off, to: off}}\n"
     "escalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n    - {after: 15m, to: it-manager, via: chat}\n"
@@ -93,9 +93,9 @@ def test_an_escalation_is_sent_once_and_can_be_verified_as_the_page_says(heard: 
 
 def test_each_channel_that_serves_it_is_told_and_no_other(database: Database) -> None:
     policy = QUIET_POLICY + (
-        "channels:\n  ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager, chat]}\n"
-        "  team: {url: env:OPS_URL, secret: env:OPS_SECRET, for: chat}\n"
-        "  press: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [mail, webhook]}\n"
+        "channels:\n  ops: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [pager, chat]}\n"
+        "  team: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: chat}\n"
+        "  press: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [mail, webhook]}\n"
     )
     with run_night(database, policy) as tonight, run_sink(tonight.clock) as ours:
         connect_sink(tonight, ours)
@@ -339,7 +339,7 @@ def test_a_rebuild_sends_nothing_again(heard: tuple[Night, Sink]) -> None:
 
 def test_a_variable_that_nobody_set_is_told_and_its_name_alone(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
-    tonight.channels = {"OPS_URL": ours.url}
+    tonight.channels = {"CHANNEL_OPS_URL": ours.url}
     tonight.restart()
     number = open_incident(tonight)
     tonight.run_for(minutes=16)
@@ -350,7 +350,7 @@ def test_a_variable_that_nobody_set_is_told_and_its_name_alone(heard: tuple[Nigh
 def test_m24_an_address_inside_is_not_sent_to(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
     tonight.http_client = SafeHttpClient(resolve=lambda host, port: ["127.0.0.1"])
-    tonight.channels = {"OPS_URL": "https://hooks.example/", "OPS_SECRET": SECRET}
+    tonight.channels = {"CHANNEL_OPS_URL": "https://hooks.example/", "CHANNEL_OPS_SECRET": SECRET}
     tonight.restart()
     open_incident(tonight)
     tonight.run_for(minutes=16)

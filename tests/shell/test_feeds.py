@@ -259,9 +259,9 @@ def test_a_name_with_odd_letters_is_still_a_name(bare: Night) -> None:
 
 def test_an_address_is_asked_every_quarter_of_an_hour_and_gives_its_etag(bare: Night, site: CalendarSite) -> None:
     bare.http_client = site.create_client()
-    bare.feeds = {"ONCALL": site.url}
+    bare.feeds = {"FEED_ONCALL": site.url}
     bare.restart()
-    use_feed(bare, "env:ONCALL")
+    use_feed(bare, "env:FEED_ONCALL")
     number = open_incident(bare)
     assert "@mona" in bare.notices(number)[0]
     request_count = len(site.request_etags)
@@ -281,9 +281,9 @@ def test_a_server_that_is_away_for_a_moment_is_no_fault_and_one_that_stays_away_
     bare: Night, site: CalendarSite
 ) -> None:
     bare.http_client = site.create_client()
-    bare.feeds = {"ONCALL": site.url}
+    bare.feeds = {"FEED_ONCALL": site.url}
     bare.restart()
-    use_feed(bare, "env:ONCALL")
+    use_feed(bare, "env:FEED_ONCALL")
     open_incident(bare)
     site.status = 503
     bare.run_for(minutes=59)
@@ -291,7 +291,7 @@ def test_a_server_that_is_away_for_a_moment_is_no_fault_and_one_that_stays_away_
     bare.run_for(minutes=61)
     assert list_on_call(bare) == ("mona",)
     (found,) = list_feed_notices(bare)
-    assert "'env:ONCALL' cannot be used, feeds.example answered 503" in found
+    assert "'env:FEED_ONCALL' cannot be used, feeds.example answered 503" in found
     assert "secret" not in found
     bare.run_for(minutes=61)
     assert len(list_feed_notices(bare)) == 1
@@ -302,9 +302,9 @@ def test_a_server_that_is_away_for_a_moment_is_no_fault_and_one_that_stays_away_
 
 def test_a_feed_that_is_gone_from_its_server_is_told_at_once(bare: Night, site: CalendarSite) -> None:
     bare.http_client = site.create_client()
-    bare.feeds = {"ONCALL": site.url}
+    bare.feeds = {"FEED_ONCALL": site.url}
     bare.restart()
-    use_feed(bare, "env:ONCALL")
+    use_feed(bare, "env:FEED_ONCALL")
     open_incident(bare)
     site.status = 404
     bare.run_for(minutes=16)
@@ -316,9 +316,9 @@ def test_a_feed_that_is_gone_from_its_server_is_told_at_once(bare: Night, site: 
 def test_an_etag_that_is_none_is_not_kept(bare: Night, site: CalendarSite, etag: str) -> None:
     site.etag = etag
     bare.http_client = site.create_client()
-    bare.feeds = {"ONCALL": site.url}
+    bare.feeds = {"FEED_ONCALL": site.url}
     bare.restart()
-    use_feed(bare, "env:ONCALL")
+    use_feed(bare, "env:FEED_ONCALL")
     assert list_on_call(bare) == ("mona",)
     bare.clock.at += timedelta(minutes=16)
     assert list_on_call(bare) == ("mona",)
@@ -328,14 +328,14 @@ def test_an_etag_that_is_none_is_not_kept(bare: Night, site: CalendarSite, etag:
 def test_a_variable_names_a_file_or_nothing(bare: Night, tmp_path: Path) -> None:
     file = tmp_path / "on-call.ics"
     file.write_text(MONA)
-    bare.feeds = {"ONCALL": str(file), "FOLDER": str(tmp_path), "MISSING": str(tmp_path / "missing.ics")}
+    bare.feeds = {"FEED_ONCALL": str(file), "FEED_FOLDER": str(tmp_path), "FEED_MISSING": str(tmp_path / "missing.ics")}
     bare.restart()
-    use_feed(bare, "env:ONCALL")
+    use_feed(bare, "env:FEED_ONCALL")
     assert list_on_call(bare) == ("mona",)
     file.write_text(HUBOT)
     bare.clock.at += timedelta(minutes=16)
     assert list_on_call(bare) == ("hubot",)
-    for name, why in (("FOLDER", "is no file"), ("MISSING", "cannot be read"), ("HOME", "no such variable")):
+    for name, why in (("FEED_FOLDER", "is no file"), ("FEED_MISSING", "cannot be read"), ("HOME", "no such variable")):
         use_feed(bare, f"env:{name}")
         (fault,) = load_active_policy(bare).faults
         assert f"'env:{name}' cannot be used" in fault
@@ -364,7 +364,7 @@ def test_what_lies_ahead_moves_on_while_the_text_stays_the_same(bare: Night) -> 
 
 def test_only_what_can_be_a_feed_is_taken_from_the_environment() -> None:
     environment = {
-        "ONCALL": "https://feeds.example/on-call.ics",
+        "FEED_ONCALL": "https://feeds.example/on-call.ics",
         "ROTA": "/etc/muster/rota.ics",
         "SECRET": "hunter2",
         "DATABASE_URL": "postgresql://muster:secret@db/muster",
@@ -373,7 +373,7 @@ def test_only_what_can_be_a_feed_is_taken_from_the_environment() -> None:
         "PLAIN": "http://feeds.example/on-call.ics",
     }
     found = settings.read_settings(environment)
-    assert set(found.feeds) == {"ONCALL", "ROTA"}
+    assert set(found.feeds) == {"FEED_ONCALL", "ROTA"}
     assert "feeds.example" not in repr(found), "such an address is often a secret"
 
 

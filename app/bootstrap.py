@@ -29,6 +29,7 @@ from app.github.installations import list_installed_repositories
 from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_source.active_policy import PolicySource
+from app.policy_source.installations import InstallationCounter
 from app.policy_source.on_call_feeds import OnCallFeeds
 from app.rate_limit import GITHUB_RATES, UNLIMITED
 from app.safe_http import SafeHttpClient
@@ -157,12 +158,14 @@ def build(
     client = Client(
         settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, rate_limiter, wait
     )
+    installations = InstallationCounter(database, client.list_installations, clock)
     ctx = WorkerContext(
         database=database,
         tracker=lambda repository: GitHubTracker(client, repository),
         signer=Signer(settings.webhook_secrets, settings.app_id),
         clock=clock,
-        policies=PolicySource(OnCallFeeds(http_client, settings.feeds)),
+        installations=installations,
+        policies=PolicySource(OnCallFeeds(http_client, settings.feeds, installations)),
         channels=ChannelRegistry(http_client, settings.channels),
         failpoints=failpoints or Failpoints(settings.failpoint),
         max_incidents_per_installation=_MAX_INCIDENTS_PER_INSTALLATION

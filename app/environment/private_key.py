@@ -29,13 +29,17 @@ _OTHER_LABELS = {
     "DSA PRIVATE KEY": "it is a DSA key, not RSA",
     "OPENSSH PRIVATE KEY": "it is a key for ssh",
 }
+_OTHER_TEXTS = (
+    (re.compile(r"(?:ssh-(?:rsa|ed25519)|ecdsa-\S+) "), "it is a public key for ssh"),
+    (re.compile(r"SHA256:[A-Za-z0-9+/=]{40,46}\s*\Z"), "it is the fingerprint of a key"),
+)
 _KEY_LABELS = ("RSA PRIVATE KEY", "PRIVATE KEY")
 
 
 def normalize_private_key(given: str | bytes) -> str:
     """Return the key as PEM with its lines; what holds none is returned as text, for `check_private_key` to explain.
 
-    Reads PEM with literal `\\n`, blanks instead of newlines, CRLF or quotes, base64 of it, and DER.
+    Reads PEM with newlines written out, blanks instead of newlines, CRLF or quotes, base64 of it, and DER.
     """
     if isinstance(given, bytes):
         try:
@@ -127,16 +131,11 @@ def _describe_other(text: str) -> str:
     labels = re.findall(r"-----BEGIN ([A-Z0-9 ]+)-----", text)
     if any(label in _KEY_LABELS for label in labels):
         return "" if _BLOCK.search(text) else "its last line is missing"
-    for label in labels:
-        if label in _OTHER_LABELS:
-            return _OTHER_LABELS[label]
-    if text.startswith(("ssh-rsa ", "ssh-ed25519 ", "ecdsa-")):
-        return "it is a public key for ssh"
-    if re.fullmatch(r"SHA256:[A-Za-z0-9+/=]{40,46}", text.strip()):
-        return "it is the fingerprint of a key"
+    if known := [_OTHER_LABELS[label] for label in labels if label in _OTHER_LABELS]:
+        return known[0]
     if looks_like_base64(text):
         return _describe_base64(_decode_base64(text))
-    return "it holds none"
+    return next((seen for pattern, seen in _OTHER_TEXTS if pattern.match(text)), "it holds none")
 
 
 def _describe_base64(content: bytes) -> str:

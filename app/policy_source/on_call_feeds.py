@@ -28,6 +28,7 @@ from app.feeds import (
     occurrences_to_json,
     read_occurrences,
 )
+from app.policy_source.installations import InstallationCounter
 from app.ports import DeliveryFailed, Repository, Tracker
 from app.safe_http import SafeHttpClient, parse_address
 from app.store import feeds, incidents
@@ -83,11 +84,13 @@ class OnCallFeeds:
         self,
         http_client: SafeHttpClient | None = None,
         variables: Mapping[str, str] | None = None,
+        installations: InstallationCounter | None = None,
         *,
         timeout_seconds: float = 10.0,
     ) -> None:
         self._http_client = http_client or SafeHttpClient()
         self._variables = variables or {}
+        self._installations = installations
         self._timeout_seconds = timeout_seconds
         self._occurrence_cache: dict[tuple[FeedKey, str, datetime | None], tuple[Occurrence, ...]] = {}
         self._policy_cache: dict[tuple[object, ...], tuple[Policy, Policy, tuple[FeedProblem, ...]]] = {}
@@ -129,8 +132,7 @@ class OnCallFeeds:
         """
         if not any(one.feed.source.startswith(ENV_PREFIX) for one in feed_rotations):
             return feed_rotations, ()
-        with database.autocommit() as db:
-            tenant = Tenant(repository.name, incidents.count_installations(db, repository.installation))
+        tenant = self._find_tenant(database, repository)
         permitted, problems = list[FeedRotation](), list[FeedProblem]()
         for one in feed_rotations:
             if one.feed.source.startswith(ENV_PREFIX) and not self._resolve_feed(one.feed, tenant).value:
@@ -138,6 +140,12 @@ class OnCallFeeds:
             else:
                 permitted.append(one)
         return permitted, tuple(problems)
+
+    def _find_tenant(self, database: Database, repository: Repository) -> Tenant:
+        if self._installations is not None:
+            return self._installations.find_tenant(repository.name, repository.installation)
+        with database.autocommit() as db:
+            return Tenant(repository.name, incidents.count_installations(db, repository.installation)[0])
 
     def _resolve_feed(self, feed: FeedKey, tenant: Tenant) -> ResolvedValue:
         name = feed_name(feed.source)

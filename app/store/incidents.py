@@ -273,19 +273,19 @@ INSTALLATION_CHECKPOINT = "installations"
 """The name of the checkpoint that holds how many installations GitHub last listed."""
 
 
-def count_installations(db: Db, installation: int) -> int:
-    """Return how many installations the App has, `installation` among them.
+def count_installations(db: Db, installation: int) -> tuple[int, bool]:
+    """Return how many installations the App has, `installation` among them, and whether GitHub has ever listed them.
 
     Counts those whose repositories are known, or as many as GitHub last listed, if those are more.
     """
     row = db.execute(
-        "SELECT greatest((SELECT count(DISTINCT installation) FROM repository"
-        " WHERE installation = %s OR repo_id NOT IN (SELECT repo_id FROM uninstalled_repository)),"
-        " (SELECT etag::bigint FROM sync_checkpoint WHERE name = %s)) AS count",
+        "SELECT (SELECT count(DISTINCT installation) FROM repository"
+        " WHERE installation = %s OR repo_id NOT IN (SELECT repo_id FROM uninstalled_repository)) AS known,"
+        " (SELECT etag::bigint FROM sync_checkpoint WHERE name = %s) AS listed",
         (installation, INSTALLATION_CHECKPOINT),
     ).fetchone()
     assert row is not None
-    return int(row["count"])
+    return max(int(row["known"]), int(row["listed"] or 0)), row["listed"] is not None
 
 
 def list_incident_keys_with_alarms(db: Db, repo_id: int) -> list[IncidentKey]:

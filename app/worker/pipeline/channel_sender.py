@@ -157,9 +157,7 @@ def _find_channel(ctx: WorkerContext, claimed: ClaimedMessage) -> tuple[ChannelC
     channel = ctx.policies.load_cached(ctx.database, repository).channels.get(claimed.channel)
     if channel is None:
         return None
-    with ctx.database.autocommit() as db:
-        installations = incidents.count_installations(db, repository.installation)
-    return channel, claimed.message, Tenant(repository.name, installations)
+    return channel, claimed.message, ctx.installations.find_tenant(repository.name, repository.installation)
 
 
 def _handle_failure(ctx: WorkerContext, claimed: ClaimedMessage, failed: DeliveryFailed) -> None:

@@ -252,7 +252,7 @@ class Reconciler:
         if on_demand or (self._is_part_due(checkpoints, "drift", now) and report.absent_since is None):
             self._compare_open_incidents(tracked_from, now, report, report_progress, repo=repo, deep=deep)
         if self._is_part_due(checkpoints, incidents.INSTALLATION_CHECKPOINT, now):
-            self._record_installation_count(now)
+            self.ctx.installations.refresh()
         return report
 
     def _record_absence(self, since: datetime, repo: str = "") -> None:
@@ -262,12 +262,6 @@ class Reconciler:
             for one in affected:
                 incidents.save_repository(db, one)
             sync_state.mark_for_catch_up(db, since, [one.id for one in affected])
-
-    def _record_installation_count(self, now: datetime) -> None:
-        """Record how many installations the App has: channels and feeds without an owner serve the only one."""
-        count = sum(1 for _ in self._client.list_installations())
-        with self.ctx.database.transaction() as db:
-            sync_state.save_checkpoint(db, incidents.INSTALLATION_CHECKPOINT, now, etag=str(count))
 
     def _catch_up_issues(
         self, tracked_from: datetime, report: ReconcileReport, report_progress: Callable[[str], None], repo: str

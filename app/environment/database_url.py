@@ -75,8 +75,8 @@ def _check_parameters(text: str, *, is_url: bool) -> None:
     try:
         if "\0" not in text and conninfo_to_dict(text):
             return
-    except psycopg.Error:
-        pass  # the message of the library quotes the address
+    except (psycopg.Error, UnicodeDecodeError):
+        pass  # these messages quote the address
     if is_url:
         raise SettingsFault(
             f"DATABASE_URL: it cannot be read, such as {_EXAMPLE}; {_ENCODE}, and take parameters out"

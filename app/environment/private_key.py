@@ -89,9 +89,8 @@ def _normalize_text(text: str, nesting: int) -> str:
     if "-----BEGIN" in text or not looks_like_base64(text) or not nesting:
         return text
     decoded = _decode_base64(text)
-    if b"-----BEGIN" in decoded:
-        return _normalize_text(decoded.decode("utf-8", "replace"), nesting - 1)
-    return _pem_of_der(decoded) or text
+    inner = _pem_of_der(decoded) or _normalize_text(decoded.decode("utf-8", "replace"), nesting - 1)
+    return inner if _BLOCK.search(inner) and _describe_other(inner) == "" else text
 
 
 def _pem_of_block(label: str, body: str) -> str:
@@ -133,9 +132,9 @@ def _describe_other(text: str) -> str:
         return "" if _BLOCK.search(text) else "its last line is missing"
     if known := [_OTHER_LABELS[label] for label in labels if label in _OTHER_LABELS]:
         return known[0]
-    if looks_like_base64(text):
-        return _describe_base64(_decode_base64(text))
-    return next((seen for pattern, seen in _OTHER_TEXTS if pattern.match(text)), "it holds none")
+    if other := [seen for pattern, seen in _OTHER_TEXTS if pattern.match(text)]:
+        return other[0]
+    return _describe_base64(_decode_base64(text)) if looks_like_base64(text) else "it holds none"
 
 
 def _describe_base64(content: bytes) -> str:

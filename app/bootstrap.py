@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,10 +30,11 @@ from app.github.installations import list_installed_repositories
 from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_source.active_policy import PolicySource
+from app.policy_source.installations import InstallationCounter
 from app.policy_source.on_call_feeds import OnCallFeeds
 from app.rate_limit import GITHUB_RATES, UNLIMITED
 from app.safe_http import SafeHttpClient
-from app.settings import Settings, require_app_credentials
+from app.settings import Settings, SettingsFault, require_app_credentials
 from app.store import embedded
 from app.store.database import Database, migrate
 from app.store.rate_limits import DatabaseRateLimiter
@@ -77,7 +80,7 @@ def open_database_server(settings: Settings) -> Iterator[str]:
 
     Raises ConnectionError, with one line for the operator, when the server does not answer.
     """
-    embedded_server = None if settings.database_url else embedded.start(settings.home)
+    embedded_server = None if settings.database_url else _start_embedded_server(settings)
     try:
         yield embedded_server.url if embedded_server else settings.database_url
     except psycopg.OperationalError as problem:
@@ -86,6 +89,28 @@ def open_database_server(settings: Settings) -> Iterator[str]:
     finally:
         if embedded_server:
             embedded_server.stop()
+
+
+def _start_embedded_server(settings: Settings) -> embedded.EmbeddedServer:
+    """Start the embedded server.
+
+    Raises SettingsFault when its folder cannot be written, and ConnectionError when it does not start.
+    """
+    home = settings.home.absolute()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as problem:
+        reason = problem.strerror or type(problem).__name__
+        raise SettingsFault(
+            f"MUSTER_HOME: {home} cannot be written ({reason}). Set it to a folder that this user may write,"
+            " or DATABASE_URL to a PostgreSQL."
+        ) from None
+    try:
+        return embedded.start(settings.home)
+    except RuntimeError as problem:
+        raise ConnectionError(" ".join(str(problem).split())) from problem
 
 
 @contextmanager
@@ -135,12 +160,14 @@ def build(
     client = Client(
         settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, rate_limiter, wait
     )
+    installations = InstallationCounter(database, client.list_installations, clock)
     ctx = WorkerContext(
         database=database,
         tracker=lambda repository: GitHubTracker(client, repository),
         signer=Signer(settings.webhook_secrets, settings.app_id),
         clock=clock,
-        policies=PolicySource(OnCallFeeds(http_client, settings.feeds)),
+        installations=installations,
+        policies=PolicySource(OnCallFeeds(http_client, settings.feeds, installations)),
         channels=ChannelRegistry(http_client, settings.channels),
         failpoints=failpoints or Failpoints(settings.failpoint),
         max_incidents_per_installation=_MAX_INCIDENTS_PER_INSTALLATION
@@ -218,7 +245,31 @@ def http_server(application: Application, queue: Queue, app_check: AppCheck | No
         failpoints=ctx.failpoints,
     )
     # A little more than the largest delivery, so that the application itself can answer 413.
-    return HttpServer(flask, settings.host, settings.port, name="muster", max_body_bytes=MAX_BODY_BYTES + 65536)
+    with explain_listen_errors(settings.host, settings.port, "MUSTER_HOST", "PORT"):
+        return HttpServer(flask, settings.host, settings.port, name="muster", max_body_bytes=MAX_BODY_BYTES + 65536)
+
+
+@contextmanager
+def explain_listen_errors(host: str, port: int, host_setting: str, port_setting: str) -> Iterator[None]:
+    """Turn an error on the way to a listening socket into one line that names the settings.
+
+    Raises ConnectionError.
+    """
+    address = f"{host}:{port}"
+    try:
+        yield
+    except ValueError:  # waitress cannot resolve the name
+        raise ConnectionError(f"{address} cannot be listened on: {host_setting} is no address of a machine.") from None
+    except OSError as problem:
+        if problem.errno == errno.EADDRINUSE:
+            advice = f"another process listens there. End it, or set {port_setting} to another port."
+        elif problem.errno == errno.EACCES:
+            advice = f"this user may not. Set {port_setting} to a port above 1023."
+        elif problem.errno == errno.EADDRNOTAVAIL:
+            advice = f"this machine has no such address. Set {host_setting} to one of its own, or to 127.0.0.1."
+        else:
+            advice = f"{problem.strerror or problem}. See {host_setting} and {port_setting}."
+        raise ConnectionError(f"{address} cannot be listened on: {advice}") from None
 
 
 def _list_problems(application: Application, app_check: AppCheck | None) -> list[str]:
@@ -276,9 +327,14 @@ def rebuild_incidents(application: Application, repo: str | None, issue: int | N
             yield f"{repository.name}#{number} {outcome}"
 
 
-def configure_logging(log_format: str) -> None:
-    """Log to stderr, as text for people or as JSON for machines; colour on terminals only."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+def configure_logging(log_format: str, level: str = "info") -> None:
+    """Log to stderr, as text for people or as JSON for machines; colour on terminals only.
+
+    `level`: debug, info, warning or error; the log of libraries begins at warnings, except for debug.
+    """
+    min_level = logging.getLevelNamesMapping()[level.upper()]
+    library_level = min_level if level == "debug" else max(min_level, logging.WARNING)
+    logging.basicConfig(level=library_level, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     renderer = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
@@ -291,7 +347,7 @@ def configure_logging(log_format: str) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(min_level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )

@@ -127,7 +127,7 @@ escalation:
 first-notice:
   sev1: {within: 15m, via: [pager, chat, mail], to: leadership}
 channels:
-  ops: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [pager, chat]}
+  ops: {url: env:CHANNEL_OPS, for: [pager, chat]}
 war-room: {severities: sev1, link: "https://meet.example.com/{{ room }}"}
 """,
         ("escalation", "first-notice", "channels", "war-room"),
@@ -143,7 +143,7 @@ war-room: {severities: sev1, link: "https://meet.example.com/{{ room }}"}
         "People, not teams of GitHub, are mentioned. A profile "
         "declares contacts and roles that nobody holds; your file "
         "says who does. A name stands for one thing: a contact, a role, a team or a rotation, which may fill a contact "
-        "that the profile left empty. A feed that holds a secret address is written as `env:NAME`.",
+        "that the profile left empty. A feed whose address is a secret is written as `env:FEED_NAME`.",
         """\
 people:
   mona: {name: Mona Lisa, mail: mona@example.com}
@@ -159,7 +159,7 @@ rotations:
     starts: 2026-01-05
     overrides:
       - {from: 2026-12-24 18:00, until: 2026-12-26 09:00, person: hubot, instead-of: mona}
-  database: {feed: env:DATABASE_ON_CALL}
+  database: {feed: env:FEED_DATABASE}
 teams:
   payments: {members: [mona, hubot], on-call: database}
 """,

@@ -21,7 +21,7 @@ _TIMEOUT_SECONDS = 5.0
 
 
 class WebhookChannel:
-    """Posts a message to an address, signed with `secret`."""
+    """Posts a message to an address, signed with `secret` unless that is empty."""
 
     def __init__(self, outbound: SafeHttpClient, secret: str) -> None:
         self._outbound = outbound
@@ -36,8 +36,9 @@ class WebhookChannel:
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": message.key,
-            "X-Muster-Signature-256": sign_body(self._secret, body),
         }
+        if self._secret:
+            headers["X-Muster-Signature-256"] = sign_body(self._secret, body)
         self._outbound.post(address, body, headers=headers, timeout_seconds=_TIMEOUT_SECONDS)
 
 

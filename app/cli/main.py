@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 # Everything else is imported where it is used, to keep `muster --help` fast.
 
@@ -56,6 +60,7 @@ def _build_parser() -> argparse.ArgumentParser:
     command("serve", "serve everything in one process", _serve)
     command("web", "receive deliveries only", _web)
     command("worker", "work only", _worker)
+    command("sandbox", "serve everything beside a pretend GitHub, whatever credentials are set", _sandbox)
     demo = command("demo", "play one incident from the report to the merged postmortem", _demo)
     demo.add_argument("--stay", action="store_true", help="keep serving the pages afterwards")
     demo.add_argument("--json", action="store_true", help="print what happened as JSON")
@@ -123,11 +128,11 @@ def _run_policy(arguments: Sequence[str]) -> int:
 
 def _run_dead_letters(arguments: Sequence[str]) -> int:
     """Run `muster inbox` or `muster outbox`, whose commands have a module and a parser of their own."""
-    from app import bootstrap, settings
+    from app import bootstrap
     from app.cli import dead_letters
 
     options = dead_letters.parse_arguments(arguments)
-    with bootstrap.open_database(settings.read_settings()) as opened:
+    with bootstrap.open_database(_read_settings()) as opened:
         return dead_letters.run_command(options, dead_letters.DeadLetterContext(opened, _utc_now))
 
 
@@ -155,17 +160,48 @@ def _worker(options: argparse.Namespace) -> int:
     return _run_services(web=False, worker=True)
 
 
-def _run_services(*, web: bool, worker: bool) -> int:
+def _sandbox(options: argparse.Namespace) -> int:
+    return _serve_sandbox(_read_logged_settings())
+
+
+def _serve_sandbox(found: Settings) -> int:
+    from app import bootstrap
+    from app.sandbox.serve import serve_with_sandbox
+
+    with serve_with_sandbox(found, _utc_now) as application:
+        bootstrap.serve(application, web=True, worker=True)
+    return 0
+
+
+def _read_settings() -> Settings:
+    """Read the settings, and print their warnings to stderr."""
+    from app import settings
+
+    found = settings.read_settings()
+    for warning in found.warnings:
+        print(f"muster: warning: {warning}", file=sys.stderr)
+    return found
+
+
+def _read_logged_settings() -> Settings:
+    """Read the settings, configure the log, and log their warnings."""
+    import structlog
+
     from app import bootstrap, settings
 
     found = settings.read_settings()
-    bootstrap.configure_logging(found.log)
-    if web and worker and not found.has_credentials:
-        from app.sandbox.serve import serve_with_sandbox
+    bootstrap.configure_logging(found.log, found.log_level)
+    for warning in found.warnings:
+        structlog.get_logger().warning(warning)
+    return found
 
-        with serve_with_sandbox(found, _utc_now) as application:
-            bootstrap.serve(application, web=True, worker=True)
-        return 0
+
+def _run_services(*, web: bool, worker: bool) -> int:
+    from app import bootstrap
+
+    found = _read_logged_settings()
+    if web and worker and not found.has_credentials:
+        return _serve_sandbox(found)
     with bootstrap.open_application(found, _utc_now) as application:
         bootstrap.serve(application, web=web, worker=worker)
     return 0
@@ -205,13 +241,12 @@ def _run_in_actions(options: argparse.Namespace) -> int:
 
 
 def _rebuild(options: argparse.Namespace) -> int:
-    from app import bootstrap, settings
+    from app import bootstrap
     from app.ports import DeliveryFailed
 
     if options.issue and not options.repo:
         raise CliError("--issue needs --repo: the number of an issue says nothing without its repository.")
-    found = settings.read_settings()
-    bootstrap.configure_logging(found.log)
+    found = _read_logged_settings()
     try:
         with bootstrap.open_application(found, _utc_now) as application:
             for line in bootstrap.rebuild_incidents(application, options.repo, options.issue):
@@ -222,12 +257,11 @@ def _rebuild(options: argparse.Namespace) -> int:
 
 
 def _reconcile(options: argparse.Namespace) -> int:
-    from app import bootstrap, settings
+    from app import bootstrap
     from app.cli.reconcile import run_reconcile
     from app.ports import DeliveryFailed
 
-    found = settings.read_settings()
-    bootstrap.configure_logging(found.log)
+    found = _read_logged_settings()
     try:
         with bootstrap.open_application(found, _utc_now) as application:
             return run_reconcile(
@@ -238,20 +272,20 @@ def _reconcile(options: argparse.Namespace) -> int:
 
 
 def _state_dump(options: argparse.Namespace) -> int:
-    from app import bootstrap, settings
+    from app import bootstrap
     from app.store.serialization import canonical_json
     from app.worker.monitoring.state_dump import dump_state
 
-    with bootstrap.open_database(settings.read_settings()) as opened:
+    with bootstrap.open_database(_read_settings()) as opened:
         print(canonical_json(dump_state(opened)))
     return 0
 
 
 def _db_migrate(options: argparse.Namespace) -> int:
-    from app import bootstrap, settings
+    from app import bootstrap
     from app.failpoints import Failpoints
 
-    found = settings.read_settings()
+    found = _read_settings()
     with bootstrap.open_database_server(found) as url:
         from app.store.database import migrate
 
@@ -261,9 +295,9 @@ def _db_migrate(options: argparse.Namespace) -> int:
 
 
 def _db_status(options: argparse.Namespace) -> int:
-    from app import bootstrap, settings
+    from app import bootstrap
 
-    with bootstrap.open_database_server(settings.read_settings()) as url:
+    with bootstrap.open_database_server(_read_settings()) as url:
         from app.store.database import load_migrations, read_schema_version
 
         done = read_schema_version(url)

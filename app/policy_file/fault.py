@@ -47,6 +47,10 @@ class InvalidValue(ValueError):
         self.wanted = wanted
 
 
+class FormerName(InvalidValue):
+    """Raised for a name that an earlier release accepted, so a policy in force may still hold it."""
+
+
 def printable_excerpt(text: str, max_length: int) -> str:
     """Cut a piece of the file to fit in a line, and replace what is not printable."""
     text = text if len(text) <= max_length else text[: max_length - 1] + "…"

@@ -14,6 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from app.core.escalation import wait_time
 from app.core.policy import (
+    ENV_PREFIX,
     OWNER,
     TEAM,
     AlertRule,
@@ -43,9 +44,11 @@ from app.core.policy import (
     Team,
     Until,
     WarRoom,
+    channel_name,
+    feed_name,
 )
 from app.core.severity import Scale, Severity
-from app.policy_file.fault import InvalidValue, quoted_excerpt
+from app.policy_file.fault import FormerName, InvalidValue, quoted_excerpt
 from app.policy_file.value_parsers import (
     CalendarName,
     ChannelUrl,
@@ -283,6 +286,24 @@ def _check_step(step: Step) -> Iterator[CheckFailure]:
 def _check_channel(channel: ChannelConfig) -> Iterator[CheckFailure]:
     if not channel.serves:
         yield ("for",), InvalidValue("the channel carries nothing", "such as [pager, chat], or take the channel out")
+    name = channel_name(channel.url, part="_URL")
+    if channel.url.startswith(ENV_PREFIX) and not name:
+        example = _channel_example(channel.url)
+        wanted = f"write env:{example}, for which the operator sets {example}_URL and {example}_SECRET"
+        yield ("url",), FormerName(f"{quoted_excerpt(channel.url)} is no channel of the operator", wanted)
+    elif channel.secret and not name:
+        wanted = "take secret: out, or write url: env:CHANNEL_NAME for an address that the operator keeps"
+        yield ("secret",), FormerName("an address in this file is signed with no secret of the operator", wanted)
+    elif channel.secret and channel_name(channel.secret, part="_SECRET") != name:
+        wrong = f"{quoted_excerpt(channel.secret)} is not the secret of {name}"
+        yield ("secret",), FormerName(wrong, "take secret: out, the channel has its own")
+
+
+def _channel_example(reference: str) -> str:
+    """Return the name to write instead of a former one, such as CHANNEL_OPS for `env:OPS_URL`."""
+    former = reference.removeprefix(ENV_PREFIX)
+    stem = former.removesuffix("_URL").removeprefix("CHANNEL_")
+    return f"CHANNEL_{stem}" if stem != former and channel_name(f"env:CHANNEL_{stem}", part="") else "CHANNEL_OPS"
 
 
 def _check_on_call_override(override: OnCallOverride) -> Iterator[CheckFailure]:
@@ -296,6 +317,9 @@ def _check_on_call_override(override: OnCallOverride) -> Iterator[CheckFailure]:
 def _check_rotation(rotation: Rotation) -> Iterator[CheckFailure]:
     if not rotation.people and not rotation.feed:
         yield (), InvalidValue("nobody takes a turn", "write people: with their logins, or feed: with an iCalendar")
+    if rotation.feed.startswith(ENV_PREFIX) and not feed_name(rotation.feed):
+        wanted = "write env:FEED_NAME, such as env:FEED_ON_CALL, for which the operator sets FEED_ON_CALL"
+        yield ("feed",), FormerName(f"{quoted_excerpt(rotation.feed)} is no feed of the operator", wanted)
 
 
 def _check_override(override: Override) -> Iterator[CheckFailure]:

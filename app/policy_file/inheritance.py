@@ -17,24 +17,27 @@ DEFAULT_PROFILE = "guide"
 """The profile of a file that names none, and of a repository without a file."""
 
 
-def read_policy(text: str, *, name: str = POLICY_PATH, org: str | None = None) -> Policy:
+def read_policy(
+    text: str, *, name: str = POLICY_PATH, org: str | None = None, accept_former_names: bool = False
+) -> Policy:
     """Read the policy that a file makes of what it extends; an empty text is the default profile.
 
-    `name` is what errors call the file. `org` is the text of the organisation's file, None where there is none. Raises
-    PolicyFaults, and nothing else, whatever the text.
+    `name` is what errors call the file. `org` is the text of the organisation's file, None where there is none.
+    `accept_former_names` is for a file that is in force since an earlier release. Raises PolicyFaults, and nothing
+    else, whatever the text.
     """
-    policy, _ = read_layers(text, name=name, org=org)
+    policy, _ = read_layers(text, name=name, org=org, accept_former_names=accept_former_names)
     return policy
 
 
 def read_layers(
-    text: str, *, name: str = POLICY_PATH, org: str | None = None
+    text: str, *, name: str = POLICY_PATH, org: str | None = None, accept_former_names: bool = False
 ) -> tuple[Policy, tuple[PolicyFileReader, ...]]:
     """Read the policy, and return it with its readers: the file's own first, then those of what it extends.
 
     Raises PolicyFaults.
     """
-    reader = PolicyFileReader(text, name)
+    reader = PolicyFileReader(text, name, accept_former_names=accept_former_names)
     base_name = reader.read_extends(DEFAULT_PROFILE, PROFILES)
     if base_name != ORG:
         base, lower_readers = read_profile(base_name)
@@ -42,13 +45,15 @@ def read_layers(
         suggestion = f"use one of {', '.join(PROFILES)}"
         raise reader.extends_error(InvalidValue("there is no policy of an organisation to extend", suggestion))
     else:
-        base, lower_readers = _read_organisation(org, reader)
+        base, lower_readers = _read_organisation(org, reader, accept_former_names=accept_former_names)
     return reader.read_onto(base, lower_readers[0].explicit_zones), (reader, *lower_readers)
 
 
-def _read_organisation(text: str, extending_reader: PolicyFileReader) -> tuple[Policy, tuple[PolicyFileReader, ...]]:
+def _read_organisation(
+    text: str, extending_reader: PolicyFileReader, *, accept_former_names: bool
+) -> tuple[Policy, tuple[PolicyFileReader, ...]]:
     try:
-        return read_layers(text, name=f"org: {POLICY_PATH}")
+        return read_layers(text, name=f"org: {POLICY_PATH}", accept_former_names=accept_former_names)
     except PolicyFaults as found:
         errors = found.errors
         count = f"{len(errors)} faults, the first" if len(errors) > 1 else "a fault"

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.core.policy import Calendar, Policy, Rotation, Targets
 from app.core.severity import Scale, Severity
-from app.policy_file.fault import InvalidValue, PolicyFault, PolicyFaults, printable_excerpt, quoted_excerpt
+from app.policy_file.fault import FormerName, InvalidValue, PolicyFault, PolicyFaults, printable_excerpt, quoted_excerpt
 from app.policy_file.field_rules import CHECKS, LIST_CHECKS, SHORTHAND_FIELDS, key_specs, shape_of
 from app.policy_file.horizon import find_excessive_targets
 from app.policy_file.references import (
@@ -55,11 +55,13 @@ class PolicyFileReader:
 
     Holds the errors so far, the node of each value by its path (`nodes`), the names that must be declared in the end
     (`references`), what `off` removed (`removed_names`), and the paths of the time zones that are written out
-    (`explicit_zones`). The constructor raises PolicyFaults if the text is not plain YAML.
+    (`explicit_zones`). With `accept_former_names`, a name that an earlier release accepted is no error. The constructor
+    raises PolicyFaults if the text is not plain YAML.
     """
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, *, accept_former_names: bool = False) -> None:
         self.file = file
+        self._accept_former_names = accept_former_names
         self.errors: list[PolicyFault] = []
         self.nodes: dict[str, Node] = {}
         self.references: list[tuple[Any, str, str, Position]] = []
@@ -266,6 +268,8 @@ class PolicyFileReader:
             return INVALID if base is None else replace(base, **values)
         record = cls(**values) if base is None else replace(base, **values)
         for keys, wrong in CHECKS[cls](record) if cls in CHECKS else ():
+            if self._accept_former_names and isinstance(wrong, FormerName):
+                continue
             paths = [join_path(where, key) for key in keys]
             error_path = next((path for path in paths if path in self.nodes), where)
             self._add_error(

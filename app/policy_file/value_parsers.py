@@ -344,17 +344,17 @@ def parse_feed(text: str) -> str:
         return text
     raise InvalidValue(
         f"{quoted_excerpt(text)} is no feed",
-        "write an https address, env:NAME, or a path in the repository such as on-call.ics",
+        "write an https address, env:FEED_NAME, or a path in the repository such as on-call.ics",
     )
 
 
 def parse_channel_url(text: str) -> str:
-    """Parse the URL of a channel: a public https address, or `env:NAME`."""
+    """Parse the URL of a channel: a public https address, or `env:CHANNEL_NAME`."""
     if VARIABLE.fullmatch(text):
         return text
     if not text.lower().startswith("https://"):
         raise InvalidValue(
-            f"{quoted_excerpt(text)} is not where a message can go", "write an https address, or env:NAME"
+            f"{quoted_excerpt(text)} is not where a message can go", "write an https address, or env:CHANNEL_NAME"
         )
     return _require_public_host(parse_https_address(text))
 
@@ -369,7 +369,7 @@ def _require_public_host(text: str) -> str:
     try:
         host = safe_http.parse_address(text).host
     except ValueError as problem:
-        raise InvalidValue(str(problem), "such as https://hooks.example.com/muster, or env:NAME") from None
+        raise InvalidValue(str(problem), "such as https://hooks.example.com/muster, or env:CHANNEL_NAME") from None
     if host == "localhost" or (safe_http.is_ip(host) and not safe_http.is_public_ip(host)):
         raise InvalidValue(
             f"{quoted_excerpt(host)} is not on the public Internet", "such as https://hooks.example.com/muster"
@@ -381,7 +381,8 @@ def parse_variable(text: str) -> str:
     """Parse the name of an environment variable, never its value: many people can read the file."""
     if not VARIABLE.fullmatch(text):
         raise InvalidValue(
-            "a secret stands here", "never write it into the file: env:NAME, such as env:CHANNEL_OPS_SECRET"
+            "a secret stands here",
+            "never write it into the file: env:CHANNEL_NAME_SECRET, such as env:CHANNEL_OPS_SECRET",
         )
     return text
 

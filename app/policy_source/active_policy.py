@@ -258,10 +258,13 @@ def _select_base_text(organisation_file: StoredPolicy, newest: str | None) -> st
 def _parse_or_default(text: str | None, base: str | None) -> Policy:
     """Parse a file that was valid when it became active.
 
-    If a later release cannot parse it any more, fall back to the default profile, so that deadlines keep running.
+    Names that an earlier release accepted are no fault here: what they name is refused where it is used.  If a later
+    release cannot parse the file any more, fall back to the default profile, so that deadlines keep running.
     """
     try:
-        return read_policy(text or "", org=base) if text is not None else read_policy(base or "")
+        if text is None:
+            return read_policy(base or "", accept_former_names=True)
+        return read_policy(text, org=base, accept_former_names=True)
     except PolicyFaults as faults:
         log.error("active policy can no longer be parsed", reason=str(faults))
         return load_profile(DEFAULT_PROFILE)

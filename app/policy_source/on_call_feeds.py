@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from app.core.policy import Policy, Rotation
+from app.core.policy import ENV_PREFIX, Policy, Rotation, feed_name
 from app.feeds import (
     MAX_FEED_BYTES,
     FeedFault,
@@ -28,11 +28,13 @@ from app.feeds import (
     occurrences_to_json,
     read_occurrences,
 )
+from app.policy_source.installations import InstallationCounter
 from app.ports import DeliveryFailed, Repository, Tracker
 from app.safe_http import SafeHttpClient, parse_address
-from app.store import feeds
+from app.store import feeds, incidents
 from app.store.database import Database
 from app.store.feeds import FeedKey, StoredFeed
+from app.tenancy import ResolvedValue, Tenant, resolve_feed
 from app.text import make_visible
 
 _REFRESH_INTERVAL = timedelta(minutes=15)
@@ -44,7 +46,6 @@ _REPARSE_INTERVAL = timedelta(days=1)
 """Interval after which unchanged content is parsed again, since the period ahead moves on."""
 _MAX_UNKNOWN_PEOPLE = 5
 """Maximum number of unknown people reported per feed."""
-_ENVIRONMENT_PREFIX = "env:"
 
 log = structlog.get_logger()
 
@@ -75,19 +76,21 @@ class FeedRotation:
 class OnCallFeeds:
     """Fills the rotations of policies from their feeds.
 
-    `environment` holds the variables that `env:NAME` may refer to.
+    `variables` are those of the operator's feeds: `FEED_<NAME>` and `FEED_<NAME>_FOR`.
     `timeout_seconds` applies to all feeds of a policy together, because an incident waits for them.
     """
 
     def __init__(
         self,
         http_client: SafeHttpClient | None = None,
-        environment: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+        installations: InstallationCounter | None = None,
         *,
         timeout_seconds: float = 10.0,
     ) -> None:
         self._http_client = http_client or SafeHttpClient()
-        self._environment = environment or {}
+        self._variables = variables or {}
+        self._installations = installations
         self._timeout_seconds = timeout_seconds
         self._occurrence_cache: dict[tuple[FeedKey, str, datetime | None], tuple[Occurrence, ...]] = {}
         self._policy_cache: dict[tuple[object, ...], tuple[Policy, Policy, tuple[FeedProblem, ...]]] = {}
@@ -114,10 +117,42 @@ class OnCallFeeds:
         ]
         if not feed_rotations:
             return policy, ()
+        feed_rotations, refused = self._split_refused(database, repository, feed_rotations)
         states = self._refresh_feeds(database, tracker, tuple(dict.fromkeys(one.feed for one in feed_rotations)), now)
         problems = tuple(_feed_problem(one, states[one.feed]) for one in feed_rotations if states[one.feed].fault)
         filled, unknown = self._with_shifts(database, policy, feed_rotations, states, now)
-        return filled, problems + unknown
+        return filled, refused + problems + unknown
+
+    def _split_refused(
+        self, database: Database, repository: Repository, feed_rotations: list[FeedRotation]
+    ) -> tuple[list[FeedRotation], tuple[FeedProblem, ...]]:
+        """Split off the rotations whose feed this repository may not use; each of those is a problem.
+
+        Nothing of such a feed is used, not even what was read of it before.
+        """
+        if not any(one.feed.source.startswith(ENV_PREFIX) for one in feed_rotations):
+            return feed_rotations, ()
+        tenant = self._find_tenant(database, repository)
+        permitted, problems = list[FeedRotation](), list[FeedProblem]()
+        for one in feed_rotations:
+            if one.feed.source.startswith(ENV_PREFIX) and not self._resolve_feed(one.feed, tenant).value:
+                problems.append(_refused_feed_problem(one))
+            else:
+                permitted.append(one)
+        return permitted, tuple(problems)
+
+    def _find_tenant(self, database: Database, repository: Repository) -> Tenant:
+        if self._installations is not None:
+            return self._installations.find_tenant(repository.name, repository.installation)
+        with database.autocommit() as db:
+            return Tenant(repository.name, incidents.count_installations(db, repository.installation)[0])
+
+    def _resolve_feed(self, feed: FeedKey, tenant: Tenant) -> ResolvedValue:
+        name = feed_name(feed.source)
+        found = resolve_feed(name, self._variables, tenant) if name else ResolvedValue(refusal="no name of a feed")
+        if found.refusal:
+            log.warning("feed refused", feed=feed.source, repository=tenant.repository, reason=found.refusal)
+        return found
 
     def _refresh_feeds(
         self, database: Database, tracker: Tracker, wanted: tuple[FeedKey, ...], now: datetime
@@ -194,13 +229,8 @@ class OnCallFeeds:
                 raise DeliveryFailed("there is no such file in the repository", retry_after=None)
             return file.content, file.etag
         source = feed.source
-        if source.startswith(_ENVIRONMENT_PREFIX):
-            source = self._environment.get(source.removeprefix(_ENVIRONMENT_PREFIX), "")
-            if not source:
-                raise DeliveryFailed(
-                    "whoever runs Muster has set no such variable to a https address or the path of an .ics file",
-                    retry_after=None,
-                )
+        if source.startswith(ENV_PREFIX):
+            source = self._variables[feed_name(source)]
             if not source.startswith(("https://", "http://")):
                 return _read_file(Path(source)), ""
         headers = {"Accept": "text/calendar, */*;q=0.1"} | ({"If-None-Match": stored.etag} if stored.etag else {})
@@ -231,6 +261,8 @@ class OnCallFeeds:
             read = self._load_occurrences(database, one.feed, states[one.feed])
             people = match_people(read, policy.people, one.rotation.zone, now)
             rotations[one.name] = replace(one.rotation, shifts=people.shifts)
+            if people.unmatched and one.feed.source.startswith(ENV_PREFIX):
+                log.warning("feed names unknown people", feed=one.feed.source, names=people.unmatched[:20])
             unknown += _unknown_people_problems(one, people)
         filled = replace(policy, rotations=rotations)
         with self._lock:
@@ -255,7 +287,7 @@ class OnCallFeeds:
 def _locate_feed(repository: Repository, name: str, rotation: Rotation, base: Policy | None) -> FeedKey:
     """Locate the feed of the rotation: a path is relative to the repository of the file that names it."""
     source = rotation.feed
-    if source.startswith((_ENVIRONMENT_PREFIX, "https://", "http://")):
+    if source.startswith((ENV_PREFIX, "https://", "http://")):
         return FeedKey("anywhere", 0, source)
     base_rotation = base.rotations.get(name) if base else None
     if base_rotation is not None and base_rotation.feed == source:
@@ -286,8 +318,36 @@ def _feed_problem(feed_rotation: FeedRotation, stored: StoredFeed) -> FeedProble
     )
 
 
+def _refused_feed_problem(feed_rotation: FeedRotation) -> FeedProblem:
+    """Return the problem of a feed that this repository may not use: the same, whether or not there is such a feed."""
+    if feed_name(feed_rotation.feed.source):
+        reason = "it is no feed of this repository: only the operator of Muster can set it up for it"
+    else:
+        reason = "it is no name of a feed: write env:FEED_NAME, and let the operator of Muster set FEED_NAME"
+    return FeedProblem(
+        feed_rotation.name,
+        f"{_display_name(feed_rotation.feed)} cannot be used, {reason}; its turns hold, where it has any",
+        _problem_version(feed_rotation, "refused"),
+        shared=False,
+    )
+
+
 def _unknown_people_problems(feed_rotation: FeedRotation, people: MatchedShifts) -> list[FeedProblem]:
-    """Return a problem for each of the first few people that the policy does not know."""
+    """Return a problem for each of the first few people that the policy does not know.
+
+    The words of a feed of the operator are for the operator's log only: of those, just the number is told.
+    """
+    if people.unmatched and feed_rotation.feed.source.startswith(ENV_PREFIX):
+        count = len(people.unmatched)
+        named = "1 event names nobody" if count == 1 else f"{count} events name nobody"
+        return [
+            FeedProblem(
+                feed_rotation.name,
+                f"{_display_name(feed_rotation.feed)}: {named} of `people`; the operator's log says which",
+                _problem_version(feed_rotation, "unknown people"),
+                shared=False,
+            )
+        ]
     return [
         FeedProblem(
             feed_rotation.name,
@@ -311,7 +371,7 @@ def _safe_etag(text: str) -> str:
 
 def _display_name(feed: FeedKey) -> str:
     """Return the feed's name for display.  The path of an address is hidden, because it is often a secret."""
-    if feed.scope != "anywhere" or feed.source.startswith(_ENVIRONMENT_PREFIX):
+    if feed.scope != "anywhere" or feed.source.startswith(ENV_PREFIX):
         return f"'{make_visible(feed.source)}'"
     try:
         return f"'{parse_address(feed.source, loopback=True).redacted_url}'"

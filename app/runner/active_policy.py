@@ -75,7 +75,9 @@ def _parse_policy(tracker: Tracker, repository: Repository, own: str | None, org
     if text is None:
         return RunnerPolicy(load_profile(DEFAULT_PROFILE), _version_hash())
     try:
-        return RunnerPolicy(read_policy(text, name=name, org=organisation), _version_hash(own, organisation))
+        return RunnerPolicy(
+            read_policy(text, name=name, org=organisation, accept_former_names=True), _version_hash(own, organisation)
+        )
     except PolicyFaults as found:
         faults = found.errors
     policy, fallback_name = _fallback_policy(tracker, own, organisation)
@@ -94,9 +96,10 @@ def _fallback_policy(tracker: Tracker, own: str | None, organisation: str | None
     if own is not None:
         for commit, text in _earlier_versions(tracker):
             try:
-                return read_policy(text, org=organisation), f"the version of commit {commit[:7]}"
+                policy = read_policy(text, org=organisation, accept_former_names=True)
             except PolicyFaults:
                 continue
+            return policy, f"the version of commit {commit[:7]}"
         base_profile = next(
             (profile for profile in PROFILES if f"extends: {profile}" in own.splitlines()), DEFAULT_PROFILE
         )

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import structlog
+
 from app import bootstrap
 from app.github.intake import shipped_form_text
 from app.github.manifest import EVENTS, PERMISSIONS
@@ -23,8 +25,10 @@ contacts:
 """
 
 _REPOSITORY = "octo/shop"
+_NO_CREDENTIALS = "There are no credentials, so Muster serves beside a pretend GitHub on this machine."
+_ON_REQUEST = "Muster serves beside a pretend GitHub on this machine; the credentials that are set are not used."
 _WELCOME = """\
-There are no credentials, so Muster serves beside a pretend GitHub on this machine.  It forgets everything when it ends.
+{why}  It forgets everything when it ends.
 
   Watch:   {url}/{repo}/issues
   Report:  curl -X POST {api}/repos/{repo}/issues -H 'Authorization: Bearer {token}' \\
@@ -34,6 +38,8 @@ There are no credentials, so Muster serves beside a pretend GitHub on this machi
 
 The token is Mona's, who is on call there.  With GITHUB_APP_ID and its key in .env it is the real thing: docs/install.md
 """
+
+log = structlog.get_logger()
 
 
 @contextmanager
@@ -62,7 +68,14 @@ def serve_with_sandbox(settings: Settings, clock: bootstrap.TimeSource) -> Itera
             private_key=github.app.private_key_pem,
             webhook_secrets=(github.app.webhook_secret,),
             enforce_rate_limits=False,
+            heartbeat_url="",  # a monitor must not hear that all is well
+            pull=False,
         )
         with bootstrap.open_application(sandbox_settings, clock) as application:
-            print(_WELCOME.format(url=github.url, api=github.api_url, repo=_REPOSITORY, token=github.token_for("mona")))
+            why = _ON_REQUEST if settings.has_credentials else _NO_CREDENTIALS
+            token = github.token_for("mona")
+            print(
+                _WELCOME.format(why=why, url=github.url, api=github.api_url, repo=_REPOSITORY, token=token), flush=True
+            )
+            log.warning("serving the sandbox GitHub: nothing here reaches a real one", github=github.url)
             yield application

@@ -357,6 +357,25 @@ def list_repositories(db: Db, ids: Iterable[int] | None = None) -> list[Reposito
     return [Repository(row["repo_id"], row["name"], row["installation"], row["default_branch"]) for row in rows]
 
 
+INSTALLATION_CHECKPOINT = "installations"
+"""The name of the checkpoint that holds how many installations GitHub last listed."""
+
+
+def count_installations(db: Db, installation: int) -> tuple[int, bool]:
+    """Return how many installations the App has, `installation` among them, and whether GitHub has ever listed them.
+
+    Counts those whose repositories are known, or as many as GitHub last listed, if those are more.
+    """
+    row = db.execute(
+        "SELECT (SELECT count(DISTINCT installation) FROM repository"
+        " WHERE installation = %s OR repo_id NOT IN (SELECT repo_id FROM uninstalled_repository)) AS known,"
+        " (SELECT etag::bigint FROM sync_checkpoint WHERE name = %s) AS listed",
+        (installation, INSTALLATION_CHECKPOINT),
+    ).fetchone()
+    assert row is not None
+    return max(int(row["known"]), int(row["listed"] or 0)), row["listed"] is not None
+
+
 def list_incident_keys_with_alarms(db: Db, repo_id: int) -> list[IncidentKey]:
     """List the incidents of a repository that have alarms: only their clocks run."""
     rows = db.execute("SELECT DISTINCT number FROM alarm WHERE repo_id = %s ORDER BY number", (repo_id,)).fetchall()

@@ -11,6 +11,7 @@ from app.failpoints import Failpoints
 from app.github.permissions import Permissions
 from app.github.signed_marker import Signer
 from app.policy_source.active_policy import PolicySource
+from app.policy_source.installations import InstallationCounter
 from app.ports import Repository, Tracker
 from app.store.database import Database
 
@@ -31,6 +32,7 @@ class WorkerContext:
     tracker: Callable[[Repository], Tracker]
     signer: Signer
     clock: Callable[[], datetime]
+    installations: InstallationCounter
     policies: PolicySource = field(default_factory=PolicySource)
     permissions: Permissions = field(default_factory=Permissions)
     channels: ChannelRegistry = field(default_factory=ChannelRegistry)

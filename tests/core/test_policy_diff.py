@@ -193,7 +193,7 @@ FIELD_CHANGES: dict[str, tuple[Any, str]] = {
     ),
     "ladders": ({SEV1: (step(30, "cto"),)}, "sev1: + cto 30m"),
     "first_notice": ({SEV1: FirstNotice(via=(Via.MAIL,))}, "sev1: + first-notice.via mail"),
-    "channels": ({"ops": ChannelConfig("env:OPS_URL", "env:OPS_SECRET")}, "+ channels.ops.for webhook"),
+    "channels": ({"ops": ChannelConfig("env:CHANNEL_OPS_URL", "env:CHANNEL_OPS_SECRET")}, "+ channels.ops.for webhook"),
     "people": ({"mona": Person(mail="m@example.com")}, "+ people.mona.mail m@example.com"),
     "contacts": ({"cto": ("mona",)}, "+ contacts.cto mona"),
     "teams": ({"payments": Team(members=("mona",))}, "+ teams.payments.members mona"),

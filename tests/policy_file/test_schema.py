@@ -54,7 +54,7 @@ VALID_FILES = [
     "calendars: {business: {days: [Mon, wed-fri], country: DE, region: BE, holidays: 2026-12-24}}",
     "labels: {severities: [a, b, c, d]}",
     "labels: {severities: {P1: b}}\nscale: p",
-    "rotations: {night: {people: mona, turn: Weekly, feed: env:FEED}}",
+    "rotations: {night: {people: mona, turn: Weekly, feed: env:FEED_ON_CALL}}",
     "regulations: {gdpr-article-33: off}\nretention: {deliveries: off}",
     "people: {'123': {name: true}}\ncontacts: {cto: 123}",
     "war-room: {link: off}",

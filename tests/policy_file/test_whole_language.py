@@ -60,7 +60,7 @@ calendars:
 escalation:
   sev1: [{after: 0m, to: on-call, via: [pager, chat], until: ack, repeat: 5m, do: look}, {after: 5m, to: owner}]
 first-notice: {sev1: {within: 10m, via: [pager, webhook], to: [leadership]}}
-channels: {ops: {kind: webhook, url: "https://hooks.example.com/m", secret: env:OPS_SECRET, for: [pager, chat]}}
+channels: {ops: {kind: webhook, url: env:CHANNEL_OPS, secret: env:CHANNEL_OPS_SECRET, for: [pager, chat]}}
 people: {mona: {name: Mona Lisa, mail: mona@example.com}}
 contacts: {dpo: mona, leadership: [octocat]}
 teams: {payments: {members: [mona], calendar: late, on-call: night}}
@@ -75,7 +75,7 @@ rotations:
     overrides:
       - {from: 2026-12-24 18:00, until: 2026-12-26T09:00, person: hubot, instead-of: mona}
     feed: ops/on-call.ics
-  night: {feed: env:NIGHT_FEED, timezone: Asia/Tokyo}
+  night: {feed: env:FEED_NIGHT, timezone: Asia/Tokyo}
 services: {checkout: {owner: payments, on-call: on-call, aliases: [shop], runbooks: [database]}}
 runbooks: {database: {link: docs/runbooks/database.md, types: [service outage]}}
 war-room: {severities: [sev1], name: "{{ id }}-{{ service }}", link: "https://meet.example.com/{{ room }}"}
@@ -131,7 +131,7 @@ def test_every_key_is_read() -> None:
     )
     assert policy.first_notice[SEV1] == FirstNotice(minutes(10), (Via.PAGER, Via.WEBHOOK), ("leadership",))
     assert policy.channels == {
-        "ops": ChannelConfig("https://hooks.example.com/m", "env:OPS_SECRET", serves=(Via.PAGER, Via.CHAT))
+        "ops": ChannelConfig("env:CHANNEL_OPS", "env:CHANNEL_OPS_SECRET", serves=(Via.PAGER, Via.CHAT))
     }
     assert policy.people == {"mona": Person("Mona Lisa", "mona@example.com")}
     assert policy.teams == {"payments": Team(("mona",), "late", "night")}
@@ -147,7 +147,7 @@ def test_every_key_is_read() -> None:
             (OnCallOverride(datetime(2026, 12, 24, 18), datetime(2026, 12, 26, 9), "hubot", "mona"),),  # noqa: DTZ001 - wall clock
             "ops/on-call.ics",
         ),
-        "night": Rotation(zone="Asia/Tokyo", feed="env:NIGHT_FEED"),
+        "night": Rotation(zone="Asia/Tokyo", feed="env:FEED_NIGHT"),
     }
     assert policy.services == {"checkout": Service("payments", "on-call", ("shop",), ("database",))}
     assert policy.runbooks == {"database": Runbook("docs/runbooks/database.md", (Kind.OUTAGE,))}

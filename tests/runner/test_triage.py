@@ -295,7 +295,7 @@ def test_a_policy_with_a_fault_leaves_the_last_good_one_in_force(actions: Action
 
 
 def test_channels_are_not_served_and_that_is_said(actions: Actions) -> None:
-    channels = "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [chat]}}\n"
+    channels = "channels: {ops: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [chat]}}\n"
     actions.github.person("ada").pushes(actions.shop, POLICY_PATH, POLICY + channels)
     actions.opens(SEV1)
     (done, *_) = actions.settle()

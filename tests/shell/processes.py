@@ -2,7 +2,7 @@
 
 Run as a program this is a worker as `muster worker` starts it, except for what the environment sets:
 `LEASE`, the lease in seconds; `DEAD`, the seconds after which a silent worker counts as dead; `END=stop`, which
-suspends the process at its fail point instead of killing it; and `SINK`, a loopback URL for `env:OPS_URL`.
+suspends the process at its fail point instead of killing it; and `SINK`, a loopback URL for `env:CHANNEL_OPS_URL`.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def is_idle(database: Database) -> bool:
 def main() -> None:
     found, sink = settings.read_settings(), os.environ.get("SINK", "")
     if sink:  # set here, since the settings accept https addresses only
-        found = replace(found, channels={**found.channels, "OPS_URL": sink})
+        found = replace(found, channels={**found.channels, "CHANNEL_OPS_URL": sink})
     bootstrap.configure_logging(found.log)
 
     def end() -> None:

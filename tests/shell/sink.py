@@ -110,7 +110,7 @@ def run_sink(clock: Callable[[], datetime]) -> Iterator[Sink]:
 
 
 def connect_sink(night: Night, sink: Sink) -> None:
-    """Point the night's `env:OPS_URL` and `env:OPS_SECRET` at that sink."""
+    """Point the night's `env:CHANNEL_OPS_URL` and `env:CHANNEL_OPS_SECRET` at that sink."""
     night.http_client = sink.create_http_client()
-    night.channels = {"OPS_URL": sink.url, "OPS_SECRET": SECRET}
+    night.channels = {"CHANNEL_OPS_URL": sink.url, "CHANNEL_OPS_SECRET": SECRET}
     night.restart()

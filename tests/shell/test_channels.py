@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,18 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app import settings
+from app.core.policy import ChannelConfig
 from app.failpoints import Failpoints
-from app.ports import IncidentKey
+from app.ports import DeliveryFailed, IncidentKey, Message
 from app.safe_http import SafeHttpClient
 from app.store import channel_outbox, inbox
 from app.store.database import Database
+from app.tenancy import Tenant
 from app.worker.pipeline.ingest import process_incident
 from tests.shell.night import POLICY, SEV1, Night, run_night
 from tests.shell.sink import SECRET, Sink, connect_sink, run_sink
 
-CHANNEL_POLICY = "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [chat]}}\n"
+CHANNEL_POLICY = "channels: {ops: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [chat]}}\n"
 QUIET_POLICY = POLICY + (
     "first-notice: {sev1: {via: off, to: off}}\n"
     "escalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n    - {after: 15m, to: it-manager, via: chat}\n"
@@ -93,9 +95,9 @@ def test_an_escalation_is_sent_once_and_can_be_verified_as_the_page_says(heard: 
 
 def test_each_channel_that_serves_it_is_told_and_no_other(database: Database) -> None:
     policy = QUIET_POLICY + (
-        "channels:\n  ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager, chat]}\n"
-        "  team: {url: env:OPS_URL, secret: env:OPS_SECRET, for: chat}\n"
-        "  press: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [mail, webhook]}\n"
+        "channels:\n  ops: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [pager, chat]}\n"
+        "  team: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: chat}\n"
+        "  press: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [mail, webhook]}\n"
     )
     with run_night(database, policy) as tonight, run_sink(tonight.clock) as ours:
         connect_sink(tonight, ours)
@@ -337,20 +339,58 @@ def test_a_rebuild_sends_nothing_again(heard: tuple[Night, Sink]) -> None:
     assert [row["state"] for row in list_messages(tonight)] == ["skipped"]
 
 
-def test_a_variable_that_nobody_set_is_told_and_its_name_alone(heard: tuple[Night, Sink]) -> None:
+@pytest.mark.parametrize("unset", ["URL", "SECRET"])
+def test_a_channel_that_is_not_set_up_is_told_and_its_name_alone(heard: tuple[Night, Sink], unset: str) -> None:
     tonight, ours = heard
-    tonight.channels = {"OPS_URL": ours.url}
+    tonight.channels = {name: text for name, text in tonight.channels.items() if not name.endswith(unset)}
     tonight.restart()
     number = open_incident(tonight)
     tonight.run_for(minutes=16)
     assert ours.requests == []
-    assert any("OPS\\_SECRET: whoever runs Muster has set no such variable" in body for body in tonight.notices(number))
+    assert any(
+        "env:CHANNEL\\_OPS is no channel of this repository: only the operator of Muster can set it up" in body
+        for body in tonight.notices(number)
+    )
+
+
+def test_the_former_way_to_name_the_address_is_still_read(heard: tuple[Night, Sink]) -> None:
+    tonight, ours = heard
+    tonight.channels = {"CHANNEL_OPS": ours.url, "CHANNEL_OPS_SECRET": SECRET}
+    tonight.restart()
+    open_incident(tonight)
+    tonight.run_for(minutes=16)
+    assert len(ours.accepted) == 1
+
+
+def test_fc_s3_an_address_in_the_policy_gets_no_signature(database: Database) -> None:
+    """FC-S3: an address that a policy names is sent to, but never with a secret of the operator."""
+    with run_night(database, QUIET_POLICY) as tonight, run_sink(tonight.clock) as ours:
+        connect_sink(tonight, ours)
+        tenant, message = Tenant("octo/shop", 1), render_any_message()
+        ctx = tonight.application.ctx
+        ctx.channels.send(ChannelConfig(ours.url), message, tenant)
+        (request,) = ours.requests
+        assert "x-muster-signature-256" not in request.headers
+        for secret in ("env:CHANNEL_OPS_SECRET", "env:GITHUB_WEBHOOK_SECRET"):
+            with pytest.raises(DeliveryFailed, match="signed with no secret of the operator"):
+                ctx.channels.send(ChannelConfig(ours.url, secret), message, tenant)
+        for url in ("env:OPS_URL", "env:CHANNEL_OPS_SECRET", "env:CHANNEL_OPS_URL_URL", "env:PATH"):
+            with pytest.raises(DeliveryFailed, match="is no name of a channel"):
+                ctx.channels.send(ChannelConfig(url, "env:CHANNEL_OPS_SECRET"), message, tenant)
+        assert len(ours.requests) == 1
+
+
+def render_any_message() -> Message:
+    return Message(
+        "key", "page", "sev1", "subject", "text", "https://github.com/octo/shop/issues/1", ("ada",),
+        datetime(2026, 3, 14, tzinfo=UTC), "INC-2026-0314-001", "octo/shop", 1,
+    )  # fmt: skip
 
 
 def test_m24_an_address_inside_is_not_sent_to(heard: tuple[Night, Sink]) -> None:
     tonight, ours = heard
     tonight.http_client = SafeHttpClient(resolve=lambda host, port: ["127.0.0.1"])
-    tonight.channels = {"OPS_URL": "https://hooks.example/", "OPS_SECRET": SECRET}
+    tonight.channels = {"CHANNEL_OPS_URL": "https://hooks.example/", "CHANNEL_OPS_SECRET": SECRET}
     tonight.restart()
     open_incident(tonight)
     tonight.run_for(minutes=16)
@@ -375,14 +415,18 @@ def test_m35_a_secret_stands_nowhere(heard: tuple[Night, Sink], capfd: pytest.Ca
 def test_only_what_can_be_a_channel_is_taken_from_the_environment() -> None:
     environment = {
         "CHANNEL_OPS_URL": "https://hooks.example/muster",
+        "CHANNEL_OPS_SECRET": "x" * 16,
+        "CHANNEL_OPS_FOR": "octo, hub/shop",
+        "CHANNEL_CHAT": "https://chat.example/",
+        "CHANNEL_SHORT_SECRET": "x" * 15,
+        "CHANNEL_EMPTY_URL": "",
         "ONCALL_SECRET": "x" * 16,
-        "CHANNEL_OPS_SIGNING": "y" * 32,
-        "SHORT_SECRET": "x" * 15,
         "AWS_SECRET_ACCESS_KEY": "x" * 40,
         "GITHUB_CLIENT_SECRET": "x" * 40,
-        "PLAIN": "http://hooks.example/",
+        "CHANNEL_PLAIN_URL": "http://hooks.example/",
         "PASSWORD": "x" * 40,
     }
     found = settings.read_settings(environment)
-    assert set(found.channels) == {"CHANNEL_OPS_URL", "ONCALL_SECRET", "CHANNEL_OPS_SIGNING"}
+    assert set(found.channels) == {"CHANNEL_OPS_URL", "CHANNEL_OPS_SECRET", "CHANNEL_OPS_FOR", "CHANNEL_CHAT"}
+    assert [warning.partition(":")[0] for warning in found.warnings] == ["CHANNEL_SHORT_SECRET", "CHANNEL_PLAIN_URL"]
     assert "xxxx" not in repr(found)

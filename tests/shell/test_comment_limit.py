@@ -230,7 +230,7 @@ def test_c5_m30_a_flood_of_fifty_accounts_pages_three_times(tonight: Night, figu
 def test_c5_m30_a_flood_pages_by_a_channel_no_more_often_than_by_a_comment(database: Database) -> None:
     policy = POLICY + (
         "first-notice: {sev1: {via: pager}}\n"
-        "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager]}}\n"
+        "channels: {ops: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [pager]}}\n"
     )
     with run_night(database, policy) as tonight, run_sink(tonight.clock) as pager:
         connect_sink(tonight, pager)

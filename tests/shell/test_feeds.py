@@ -259,9 +259,9 @@ def test_a_name_with_odd_letters_is_still_a_name(bare: Night) -> None:
 
 def test_an_address_is_asked_every_quarter_of_an_hour_and_gives_its_etag(bare: Night, site: CalendarSite) -> None:
     bare.http_client = site.create_client()
-    bare.feeds = {"ONCALL": site.url}
+    bare.feeds = {"FEED_ONCALL": site.url}
     bare.restart()
-    use_feed(bare, "env:ONCALL")
+    use_feed(bare, "env:FEED_ONCALL")
     number = open_incident(bare)
     assert "@mona" in bare.notices(number)[0]
     request_count = len(site.request_etags)
@@ -281,9 +281,9 @@ def test_a_server_that_is_away_for_a_moment_is_no_fault_and_one_that_stays_away_
     bare: Night, site: CalendarSite
 ) -> None:
     bare.http_client = site.create_client()
-    bare.feeds = {"ONCALL": site.url}
+    bare.feeds = {"FEED_ONCALL": site.url}
     bare.restart()
-    use_feed(bare, "env:ONCALL")
+    use_feed(bare, "env:FEED_ONCALL")
     open_incident(bare)
     site.status = 503
     bare.run_for(minutes=59)
@@ -291,7 +291,7 @@ def test_a_server_that_is_away_for_a_moment_is_no_fault_and_one_that_stays_away_
     bare.run_for(minutes=61)
     assert list_on_call(bare) == ("mona",)
     (found,) = list_feed_notices(bare)
-    assert "'env:ONCALL' cannot be used, feeds.example answered 503" in found
+    assert "'env:FEED_ONCALL' cannot be used, feeds.example answered 503" in found.replace("\\", "")
     assert "secret" not in found
     bare.run_for(minutes=61)
     assert len(list_feed_notices(bare)) == 1
@@ -302,9 +302,9 @@ def test_a_server_that_is_away_for_a_moment_is_no_fault_and_one_that_stays_away_
 
 def test_a_feed_that_is_gone_from_its_server_is_told_at_once(bare: Night, site: CalendarSite) -> None:
     bare.http_client = site.create_client()
-    bare.feeds = {"ONCALL": site.url}
+    bare.feeds = {"FEED_ONCALL": site.url}
     bare.restart()
-    use_feed(bare, "env:ONCALL")
+    use_feed(bare, "env:FEED_ONCALL")
     open_incident(bare)
     site.status = 404
     bare.run_for(minutes=16)
@@ -316,9 +316,9 @@ def test_a_feed_that_is_gone_from_its_server_is_told_at_once(bare: Night, site: 
 def test_an_etag_that_is_none_is_not_kept(bare: Night, site: CalendarSite, etag: str) -> None:
     site.etag = etag
     bare.http_client = site.create_client()
-    bare.feeds = {"ONCALL": site.url}
+    bare.feeds = {"FEED_ONCALL": site.url}
     bare.restart()
-    use_feed(bare, "env:ONCALL")
+    use_feed(bare, "env:FEED_ONCALL")
     assert list_on_call(bare) == ("mona",)
     bare.clock.at += timedelta(minutes=16)
     assert list_on_call(bare) == ("mona",)
@@ -328,14 +328,15 @@ def test_an_etag_that_is_none_is_not_kept(bare: Night, site: CalendarSite, etag:
 def test_a_variable_names_a_file_or_nothing(bare: Night, tmp_path: Path) -> None:
     file = tmp_path / "on-call.ics"
     file.write_text(MONA)
-    bare.feeds = {"ONCALL": str(file), "FOLDER": str(tmp_path), "MISSING": str(tmp_path / "missing.ics")}
+    bare.feeds = {"FEED_ONCALL": str(file), "FEED_FOLDER": str(tmp_path), "FEED_MISSING": str(tmp_path / "missing.ics")}
     bare.restart()
-    use_feed(bare, "env:ONCALL")
+    use_feed(bare, "env:FEED_ONCALL")
     assert list_on_call(bare) == ("mona",)
     file.write_text(HUBOT)
     bare.clock.at += timedelta(minutes=16)
     assert list_on_call(bare) == ("hubot",)
-    for name, why in (("FOLDER", "is no file"), ("MISSING", "cannot be read"), ("HOME", "no such variable")):
+    unset = "only the operator of Muster can set it up"
+    for name, why in (("FEED_FOLDER", "is no file"), ("FEED_MISSING", "cannot be read"), ("FEED_UNSET", unset)):
         use_feed(bare, f"env:{name}")
         (fault,) = load_active_policy(bare).faults
         assert f"'env:{name}' cannot be used" in fault
@@ -364,16 +365,24 @@ def test_what_lies_ahead_moves_on_while_the_text_stays_the_same(bare: Night) -> 
 
 def test_only_what_can_be_a_feed_is_taken_from_the_environment() -> None:
     environment = {
-        "ONCALL": "https://feeds.example/on-call.ics",
+        "FEED_ONCALL": "https://feeds.example/on-call.ics",
+        "FEED_ROTA": "/etc/muster/rota.ics",
+        "FEED_ROTA_FOR": "octo/shop, hub",
         "ROTA": "/etc/muster/rota.ics",
         "SECRET": "hunter2",
         "DATABASE_URL": "postgresql://muster:secret@db/muster",
         "KEY_FILE": "/etc/muster/key.pem",
-        "RELATIVE": "rota.ics",
-        "PLAIN": "http://feeds.example/on-call.ics",
+        "FEED_RELATIVE": "rota.ics",
+        "FEED_PLAIN": "http://feeds.example/on-call.ics",
+        "FEED_ROTA_2_FOR": "octo//shop",
     }
     found = settings.read_settings(environment)
-    assert set(found.feeds) == {"ONCALL", "ROTA"}
+    assert set(found.feeds) == {"FEED_ONCALL", "FEED_ROTA", "FEED_ROTA_FOR", "FEED_ROTA_2_FOR"}
+    assert [warning.partition(":")[0] for warning in found.warnings] == [
+        "FEED_RELATIVE",
+        "FEED_PLAIN",
+        "FEED_ROTA_2_FOR",
+    ]
     assert "feeds.example" not in repr(found), "such an address is often a secret"
 
 
@@ -390,9 +399,11 @@ def test_a_rebuild_fetches_the_feed_again(bare: Night) -> None:
 def test_the_feeds_of_a_policy_share_their_time(bare: Night, site: CalendarSite) -> None:
     site.delay_seconds = 2.0
     feeds = OnCallFeeds(
-        site.create_client(), {f"F{number}": f"{site.url}?{number}" for number in range(5)}, timeout_seconds=0.5
+        site.create_client(), {f"FEED_{number}": f"{site.url}?{number}" for number in range(5)}, timeout_seconds=0.5
     )
-    policy = Policy(rotations={f"r{number}": Rotation(people=("ada",), feed=f"env:F{number}") for number in range(5)})
+    policy = Policy(
+        rotations={f"r{number}": Rotation(people=("ada",), feed=f"env:FEED_{number}") for number in range(5)}
+    )
     repository = Repository(bare.shop.id, "octo/shop", bare.installation)
     tracker = bare.application.ctx.tracker(repository)
     began = time.monotonic()

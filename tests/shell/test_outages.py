@@ -41,7 +41,7 @@ FOUR_LEVEL_POLICY = (
     + "first-notice: {sev1: {via: off, to: off}}\n"
     + "severities: {sev1: {acknowledge: 10m, commander: off, respond: off, update: off, resolve: 3h}}\n"
     + "audiences: {executives: off}\n"
-    + "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [chat]}}\n"
+    + "channels: {ops: {url: env:CHANNEL_OPS_URL, secret: env:CHANNEL_OPS_SECRET, for: [chat]}}\n"
     + "escalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack}\n"
     + "".join(f"    - {{after: {15 * n}m, to: level-{n}, via: chat}}\n" for n in range(1, LEVEL_COUNT + 1))
 ).replace("  cto: [grace]\n", "  cto: [grace]\n" + "".join(f"  level-{n}: [ada]\n" for n in range(1, LEVEL_COUNT + 1)))
@@ -331,7 +331,7 @@ def test_row12_notifications_are_tried_in_time_while_one_in_a_hundred_goes_wrong
             "GITHUB_APP_ID": str(app.app_id),
             "GITHUB_APP_PRIVATE_KEY": app.private_key_pem,
             "GITHUB_WEBHOOK_SECRET": app.webhook_secret,
-            "OPS_SECRET": SECRET,
+            "CHANNEL_OPS_SECRET": SECRET,
             "SINK": f"http://127.0.0.1:{ours.port}/",
         }
         ours.choose_response = answer_with_faults(one_in=choose_size(40, 100))

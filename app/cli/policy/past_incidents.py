@@ -43,7 +43,12 @@ def read_from_repository(
             text = tracker.policy("").text
             org = arguments.load_organisation_text(options) or tracker.organisation_policy("").text
             own = org if text is None and org is not None else text or ""
-            in_force = read_policy(own, name=f"{options.repo}: .github/incidents.yml", org=None if own is org else org)
+            in_force = read_policy(
+                own,
+                name=f"{options.repo}: .github/incidents.yml",
+                org=None if own is org else org,
+                accept_former_names=True,
+            )
         found = load_past_incidents(tracker, policy.labels.incident, now - since, policy, repo=options.repo, now=now)
         past = list(show_progress(found, context.err, "read"))
     return past, in_force, options.repo

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TypeVar, cast
 
 from app.core.incident_report import Level
-from app.core.policy.channels import ChannelConfig, ChannelKind
+from app.core.policy.channels import ENV_PREFIX, ChannelConfig, ChannelKind, channel_name, feed_name
 from app.core.policy.clocks import BUSINESS, TEAM, Audience, Calendar, Regulation, Since, Target, Targets
 from app.core.policy.closing import Closing, Goals, Postmortem, Retention
 from app.core.policy.duration import Duration
@@ -34,6 +34,7 @@ __all__ = [
     "BUSINESS",
     "COMMANDER",
     "COMMUNICATIONS",
+    "ENV_PREFIX",
     "FLOORS",
     "MATRIX",
     "ON_CALL",
@@ -71,6 +72,8 @@ __all__ = [
     "Until",
     "Via",
     "WarRoom",
+    "channel_name",
+    "feed_name",
 ]
 
 CachedT = TypeVar("CachedT")

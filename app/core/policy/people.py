@@ -91,7 +91,7 @@ class Rotation:
     hours or minutes lasts exactly that long. `secondary` take turns beside them; where it is empty, the next of
     `people` is the secondary. `overrides` take precedence over turns, later ones over earlier ones.
 
-    `feed` is the location of an iCalendar with the shifts: a path in the repository, `env:NAME` or an https address.
+    `feed` is the location of an iCalendar with the shifts: a path in the repository, `env:FEED_NAME` or an address.
     `shifts` holds what was read from it; while that is empty, the turns apply.
     """
 

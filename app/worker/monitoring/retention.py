@@ -57,7 +57,8 @@ def _read_retention(text: str | None, base: str | None) -> Duration | None:
     Also None for a policy that cannot be read any more, since it may have specified "for ever".
     """
     try:
-        policy = read_policy(base or "") if text is None else read_policy(text, org=base)
+        own, organisation = (base or "", None) if text is None else (text, base)
+        policy = read_policy(own, org=organisation, accept_former_names=True)
     except PolicyFaults:
         return None
     return policy.retention.deliveries

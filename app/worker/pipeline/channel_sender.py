@@ -18,10 +18,11 @@ from prometheus_client import Counter, Gauge
 from app.core.effects import ChannelFailure
 from app.core.notice_relevance import not_before, still_relevant
 from app.core.policy import ChannelConfig
-from app.ports import DeliveryFailed
+from app.ports import DeliveryFailed, Message
 from app.rate_limit import Priority
 from app.store import channel_outbox, incidents, outbox
 from app.store.channel_outbox import ClaimedMessage, Sink
+from app.tenancy import Tenant
 from app.worker.context import WorkerContext
 from app.worker.limits import unconfirmed_reports
 from app.worker.limits.comment_limit import Throttled
@@ -116,19 +117,19 @@ class ChannelSender:
 def send_message(ctx: WorkerContext, claimed: ClaimedMessage) -> None:
     """Send one claimed message and store the outcome."""
     try:
-        channel = _find_channel(ctx, claimed)
+        found = _find_channel(ctx, claimed)
     except Throttled as throttled:
         with ctx.database.single_statement() as db:
             channel_outbox.defer_message(db, claimed, throttled.until, throttled.reason)
         return
-    if channel is None:
+    if found is None:
         with ctx.database.single_statement() as db:
             channel_outbox.finish_message(db, claimed, "skipped")
         MESSAGES.labels("skipped").inc()
         return
     ctx.failpoints.reach("before_post")
     try:
-        ctx.channels.send(channel, claimed.message)
+        ctx.channels.send(*found)
     except DeliveryFailed as failed:
         _handle_failure(ctx, claimed, failed)
         return
@@ -139,8 +140,8 @@ def send_message(ctx: WorkerContext, claimed: ClaimedMessage) -> None:
     MESSAGES.labels("done").inc()
 
 
-def _find_channel(ctx: WorkerContext, claimed: ClaimedMessage) -> ChannelConfig | None:
-    """Find the channel in the current policy; None if there is none, or the notice is no longer relevant.
+def _find_channel(ctx: WorkerContext, claimed: ClaimedMessage) -> tuple[ChannelConfig, Message, Tenant] | None:
+    """Find the channel in the current policy, and its tenant; None if there is none, or the notice is not relevant.
 
     Raises Throttled if too many unconfirmed reports would notify people.
     """
@@ -157,7 +158,10 @@ def _find_channel(ctx: WorkerContext, claimed: ClaimedMessage) -> ChannelConfig 
         raise Throttled(until, "it waits for working hours")
     tracker = ctx.tracker(repository).with_priority(Priority(stored.incident.severity))
     unconfirmed_reports.admit_or_throttle(ctx, tracker, claimed.incident_key, stored.incident, claimed.notice.key)
-    return policy.channels.get(claimed.channel)
+    channel = policy.channels.get(claimed.channel)
+    if channel is None:
+        return None
+    return channel, claimed.message, ctx.installations.find_tenant(repository.name, repository.installation)
 
 
 def _handle_failure(ctx: WorkerContext, claimed: ClaimedMessage, failed: DeliveryFailed) -> None:

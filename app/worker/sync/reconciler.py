@@ -35,6 +35,7 @@ DELIVERY_SCAN_INTERVAL = timedelta(seconds=60)
 """Interval between scans of the newest page of the delivery list, while the web receiver gets deliveries too."""
 _FULL_SCAN_INTERVAL = timedelta(hours=1)
 _DRIFT_INTERVAL = timedelta(hours=1)
+_INSTALLATIONS_INTERVAL = timedelta(minutes=15)
 _ABSENCE_PERIOD = timedelta(minutes=5)
 """After this long without a comparison, the process counts as having been away."""
 _CATCH_UP_WAIT_SECONDS = 45.0
@@ -217,7 +218,12 @@ class Reconciler:
         return bool(to_catch_up) or any(self._is_part_due(checkpoints, part, now) for part in ("deliveries", "drift"))
 
     def _is_part_due(self, checkpoints: dict[str, Checkpoint], part: str, now: datetime) -> bool:
-        interval = {"deliveries": self._scan_interval, "deep": _FULL_SCAN_INTERVAL, "drift": _DRIFT_INTERVAL}[part]
+        interval = {
+            "deliveries": self._scan_interval,
+            "deep": _FULL_SCAN_INTERVAL,
+            "drift": _DRIFT_INTERVAL,
+            incidents.INSTALLATION_CHECKPOINT: _INSTALLATIONS_INTERVAL,
+        }[part]
         # Incidents received since the first run have had no time to drift yet.
         last = checkpoints.get(part) or (checkpoints.get("begun") if part == "drift" else None)
         return last is None or now - last.at >= interval or last.at > now + interval
@@ -245,6 +251,8 @@ class Reconciler:
         # After an absence the issues were compared just now; the drift check can wait for the next sweep.
         if on_demand or (self._is_part_due(checkpoints, "drift", now) and report.absent_since is None):
             self._compare_open_incidents(tracked_from, now, report, report_progress, repo=repo, deep=deep)
+        if self._is_part_due(checkpoints, incidents.INSTALLATION_CHECKPOINT, now):
+            self.ctx.installations.refresh()
         return report
 
     def _record_absence(self, since: datetime, repo: str = "") -> None:

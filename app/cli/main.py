@@ -166,6 +166,7 @@ def _run_services(*, web: bool, worker: bool) -> int:
         with serve_with_sandbox(found, _utc_now) as application:
             bootstrap.serve(application, web=True, worker=True)
         return 0
+    bootstrap.warn_if_root(found)
     with bootstrap.open_application(found, _utc_now) as application:
         bootstrap.serve(application, web=web, worker=worker)
     return 0

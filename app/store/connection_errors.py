@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import select
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import ExecStatus
 
 _MIN_SERVER_VERSION = 140000
 """PostgreSQL 14, as libpq counts versions."""
@@ -20,6 +21,9 @@ _MIN_SERVER_VERSION = 140000
 _CONNECT_TIMEOUT_SECONDS = 8
 _POOLER_WAIT_SECONDS = 3.0
 """Seconds in which a pooler gives a second connection its server; longer, and the pool is full."""
+
+_POOLER_PROBES = 5
+"""How often is asked: in a busy pool another client may hold the session at that moment."""
 
 _SCHEMES = ("postgresql://", "postgres://")
 
@@ -241,20 +245,30 @@ def _shares_sessions(first: psycopg.Connection, url: str) -> bool:
     """Return whether a pooler gives the server session of one idle connection to another.
 
     A pooler invents the process number that a client is told at the start; PostgreSQL tells its own.  If there is one,
-    a transaction of a second connection gets the session of the first in transaction mode, never in session mode.
+    a connection keeps its session in session mode; in transaction mode it changes, or serves a second connection too.
     """
-    row = first.execute("SELECT pg_backend_pid()").fetchone()
-    session = int(row[0]) if row else 0
+    session = _ask_session(first)
     if session == first.info.backend_pid:
         return False
     with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_SECONDS) as second:
-        second.pgconn.send_query(b"SELECT pg_backend_pid()")
-        if not select.select([second.pgconn.socket], [], [], _POOLER_WAIT_SECONDS)[0]:
-            with suppress(psycopg.Error):
-                second.pgconn.finish()
-            return False
-        result = second.pgconn.get_result()
-        value = result.get_value(0, 0) if result is not None and result.ntuples else None
-        while second.pgconn.get_result() is not None:
-            pass
-        return value is not None and int(value) == session
+        for _ in range(_POOLER_PROBES):
+            other = _ask_session(second)
+            if other is None:
+                return False
+            if other == session or _ask_session(first) != session:
+                return True
+    return False
+
+
+def _ask_session(connection: psycopg.Connection) -> int | None:
+    """Return the process number of the server session behind the connection; None if a full pool has none for it."""
+    connection.pgconn.send_query(b"SELECT pg_backend_pid()")
+    if not select.select([connection.pgconn.socket], [], [], _POOLER_WAIT_SECONDS)[0]:
+        connection.pgconn.finish()
+        return None
+    found = None
+    while (result := connection.pgconn.get_result()) is not None:
+        found = int(result.get_value(0, 0) or 0) if result.ntuples else None
+        if result.status == ExecStatus.FATAL_ERROR:
+            raise psycopg.OperationalError(result.get_error_message())
+    return found

@@ -121,16 +121,18 @@ class EmbeddedServer:
             self.server.stop()
 
 
-def start(home: Path) -> EmbeddedServer:
+def start(home: Path, *, lock_wait_seconds: float = _LOCK_WAIT_SECONDS) -> EmbeddedServer:
     """Return the server of that data folder, started if it does not answer yet.
 
-    Raises DatabaseUnavailable, with one line for the operator, when it does not come up or is out of reach.
+    `lock_wait_seconds` is the longest wait for another process that holds the folder and cannot be reached.  Raises
+    DatabaseUnavailable, with one line for the operator, when the server does not come up or is out of reach.
     """
     folder = _prepare_home(home)
+    account = choose_account(folder)
     _check_version(folder)
-    programs = find_programs(choose_account(folder))
+    programs = find_programs(account)
     lock = FolderLock(folder.with_name(f"{folder.name}.lock"))
-    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
+    deadline = time.monotonic() + lock_wait_seconds
     while not _acquire(lock):
         holder = lock.read_holder()
         running = ServerProcess(folder, programs, Path(holder.socket_folder or folder))
@@ -172,7 +174,7 @@ def _prepare_home(home: Path) -> Path:
         folder = (home / "postgres").resolve()
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(20, "there is a file of that name")
-        if not os.access(folder.parent, os.W_OK | os.X_OK):
+        if not folder.exists() and not os.access(folder.parent, os.W_OK | os.X_OK):
             raise PermissionError(13, "not writable")
     except OSError as problem:
         raise DatabaseUnavailable(

@@ -127,9 +127,6 @@ def _exists(db: Connection[DictRow], table: str) -> bool:
 
 
 def _record(db: Connection[DictRow], names: Sequence[str]) -> None:
-    db.execute(
-        "CREATE TABLE IF NOT EXISTS queue_step"
-        " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
-    )
+    db.execute("CREATE TABLE IF NOT EXISTS queue_step (name text PRIMARY KEY)")
     with db.cursor() as cursor:
         cursor.executemany("INSERT INTO queue_step (name) VALUES (%s) ON CONFLICT DO NOTHING", [(n,) for n in names])

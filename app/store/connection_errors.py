@@ -22,7 +22,7 @@ _CONNECT_TIMEOUT_SECONDS = 8
 _POOLER_WAIT_SECONDS = 3.0
 """Seconds in which a pooler gives a second connection its server; longer, and the pool is full."""
 
-_POOLER_PROBES = 5
+_MAX_POOLER_PROBES = 5
 """How often is asked: in a busy pool another client may hold the session at that moment."""
 
 _SCHEMES = ("postgresql://", "postgres://")
@@ -251,7 +251,7 @@ def _shares_sessions(first: psycopg.Connection, url: str) -> bool:
     if session == first.info.backend_pid:
         return False
     with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_SECONDS) as second:
-        for _ in range(_POOLER_PROBES):
+        for _ in range(_MAX_POOLER_PROBES):
             other = _ask_session(second)
             if other is None:
                 return False

@@ -149,7 +149,7 @@ def start(home: Path, *, lock_wait_seconds: float = _LOCK_WAIT_SECONDS) -> Embed
 
 
 def _start_locked(folder: Path, programs: Programs, lock: FolderLock) -> EmbeddedServer:
-    """Start the server while nobody else may, or use one that runs without holding the lock."""
+    """Start the server while we hold the lock, or use one that runs without holding it."""
     unlocked = ServerProcess(folder, programs, _find_socket_folder(folder))
     if (folder / "postmaster.pid").exists() and unlocked.is_answering():  # of an earlier release, or started by hand
         _write_access_rules(folder, programs.account)
@@ -267,7 +267,7 @@ def _make_cluster(folder: Path, programs: Programs, lock: FolderLock) -> None:
 
 
 def _init_cluster(folder: Path, programs: Programs, lock: FolderLock) -> None:
-    programs.account.own(folder)
+    programs.account.take_ownership(folder)
     assert lock.file is not None
     rules = ("--auth-local=peer", "--auth-host=reject")
     where = programs.name_folder(folder)
@@ -284,11 +284,11 @@ def _adopt(folder: Path, account: Account) -> None:
     if account.is_other and folder.stat().st_uid != account.uid:
         for path in folder.rglob("*"):
             os.chown(path, account.uid, account.gid, follow_symlinks=False)
-    account.own(folder)
+    account.take_ownership(folder)
 
 
 def _write_access_rules(folder: Path, account: Account) -> None:
-    """Let in the owner of the folder and root, and nobody without being asked who they are, as earlier releases did."""
+    """Let in the owner of the folder and root only; earlier releases let in every user of the machine."""
     names = dict.fromkeys((account.name, pwd.getpwuid(0).pw_name))
     quoted = (name.replace('"', '""') for name in names)
     user_map = "".join(f'muster "{name}" postgres\n' for name in quoted)
@@ -315,7 +315,7 @@ def _make_socket_folder(folder: Path, account: Account) -> Path:
         with contextlib.suppress(OSError):
             if _fits(above / f"{_SOCKET_FOLDER_PREFIX}12345678"):
                 made = Path(tempfile.mkdtemp(dir=above, prefix=_SOCKET_FOLDER_PREFIX))
-                account.own(made)
+                account.take_ownership(made)
                 return made
     raise DatabaseUnavailable(
         f"the path of {folder} is too long for a socket, and no short folder could be made in /tmp: name a shorter one"

@@ -51,7 +51,7 @@ class Account:
         """Return whether it is another account than this process has, which is therefore root."""
         return self.uid != os.geteuid()
 
-    def own(self, path: Path) -> None:
+    def take_ownership(self, path: Path) -> None:
         """Make the account the owner of that file or folder, and shut everybody else out of a folder."""
         if self.is_other:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)

@@ -171,7 +171,7 @@ def test_fc_s9_root_gives_the_server_a_copy_of_programs_that_it_cannot_reach(ope
     assert find_programs(account, hidden, open_folder / "copies") == programs, "made once"
     data = open_folder / "data"
     data.mkdir()
-    account.own(data)
+    account.take_ownership(data)
     code, output = programs.run(data, "initdb", "-D", programs.name_folder(data), "--auth-local=peer")
     assert code == 0, output
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
@@ -237,7 +237,7 @@ def test_fc_s9_a_folder_of_an_earlier_release_is_closed_at_the_next_start(
     folder = tmp_path / "postgres"
     folder.mkdir()
     programs = find_programs(choose_account(folder))
-    programs.account.own(folder)
+    programs.account.take_ownership(folder)
     code, output = programs.run(folder, "initdb", "--auth=trust", "-U", "postgres", "-D", programs.name_folder(folder))
     assert code == 0, output
     code, output = programs.run(

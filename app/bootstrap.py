@@ -7,6 +7,7 @@ import ctypes
 import errno
 import logging
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -18,7 +19,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx
-import psycopg
 import structlog
 
 from app.channels import ChannelRegistry
@@ -36,6 +36,7 @@ from app.rate_limit import GITHUB_RATES, UNLIMITED
 from app.safe_http import SafeHttpClient
 from app.settings import Settings, SettingsFault, require_app_credentials
 from app.store import embedded
+from app.store.connection_errors import check_server, explain_errors
 from app.store.database import Database, migrate
 from app.store.rate_limits import DatabaseRateLimiter
 from app.web.application import create_admin_app, create_app
@@ -78,14 +79,17 @@ class Application:
 def open_database_server(settings: Settings) -> Iterator[str]:
     """Yield the URL of the PostgreSQL server in the settings, or that of the embedded one, which runs meanwhile.
 
-    Raises ConnectionError, with one line for the operator, when the server does not answer.
+    Raises DatabaseUnavailable, a ConnectionError with one line for the operator, when it cannot be used.
     """
-    embedded_server = None if settings.database_url else _start_embedded_server(settings)
+    embedded_server = None
+    if settings.database_url:
+        check_server(settings.database_url)
+    else:
+        embedded_server = _start_embedded_server(settings)
+    url = embedded_server.url if embedded_server else settings.database_url
     try:
-        yield embedded_server.url if embedded_server else settings.database_url
-    except psycopg.OperationalError as problem:
-        first_line, *_ = str(problem).splitlines() or [type(problem).__name__]
-        raise ConnectionError(f"the database does not answer: {first_line}") from problem
+        with explain_errors(url):
+            yield url
     finally:
         if embedded_server:
             embedded_server.stop()
@@ -123,6 +127,16 @@ def open_database(settings: Settings) -> Iterator[Database]:
             yield opened
         finally:
             opened.close()
+
+
+def warn_if_root(settings: Settings) -> None:
+    """Warn in one line when root serves with the credentials of a GitHub App."""
+    if os.name == "posix" and os.geteuid() == 0:
+        log.warning(
+            "running as root with the credentials of a GitHub App; make a user for Muster, give it the folder of"
+            f" MUSTER_HOME (useradd --system muster && chown -R muster {shlex.quote(str(settings.home))}), and start"
+            " Muster as that user"
+        )
 
 
 @contextmanager

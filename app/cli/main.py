@@ -202,6 +202,7 @@ def _run_services(*, web: bool, worker: bool) -> int:
     found = _read_logged_settings()
     if web and worker and not found.has_credentials:
         return _serve_sandbox(found)
+    bootstrap.warn_if_root(found)
     with bootstrap.open_application(found, _utc_now) as application:
         bootstrap.serve(application, web=web, worker=worker)
     return 0

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from app.core.incident import Incident
 from app.ports import IncidentKey
 from app.store import comment_log
-from app.store.database import Db, load_migrations
+from app.store.database import Db, is_schema_known
 from app.store.serialization import parse_incident
 
 _BATCH_ROWS = 500
@@ -87,8 +87,7 @@ def count_dead_items(db: Db, incident_key: IncidentKey) -> int:
 
 def is_schema_newer(db: Db) -> bool:
     """Return whether a newer version of the code has migrated the schema."""
-    row = db.execute("SELECT max(number) AS number FROM schema_step").fetchone()
-    return row is not None and int(row["number"] or 0) > load_migrations()[-1][0]
+    return not is_schema_known(db)
 
 
 def list_stuck_jobs(db: Db, before: datetime) -> list[int]:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache, partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import psycopg
-from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-_MAX_DEADLOCKS = 5
-"""How many deadlocks with running workers a migration survives, each of which lets one of them finish."""
+from app.store import queue_schema
+from app.store.queue_schema import QueueSchema, QueueStep
+
+_Result = TypeVar("_Result")
+
+_MIGRATION_LOCK_ID = 720219
+
+_STEP_LOCK_TIMEOUT_SECONDS = 2
+"""How long a migration queues for the lock of a table: for so long everything else queues behind it."""
+
+_MAX_LOCK_WAIT_SECONDS = 60.0
+"""How long a step is tried again while other sessions hold its locks, or deadlock with it."""
+
+_LOCK_RETRY_SECONDS = 0.3
+
+_SILENT_MIGRATOR_SECONDS = 60
+"""After this time the server ends a migrator that has stopped, and the next one goes on."""
 
 Row = dict[str, Any]
 Db = Connection[Row]
@@ -80,6 +94,16 @@ class _AsyncPool(AsyncConnectionPool[AsyncConnection]):
             await self.check_connection(connection)
 
 
+def _configure(idle_timeout_seconds: float, connection: Db) -> None:
+    """Apply the settings of a new session, by a statement, since poolers refuse or drop those of the start-up."""
+    connection.execute(
+        "SELECT set_config('timezone', 'UTC', false), set_config('lock_timeout', '8s', false),"
+        # A process stopped in mid-transaction would keep its locks, such as that of a rate limit.
+        " set_config('idle_in_transaction_session_timeout', %s, false)",
+        (f"{idle_timeout_seconds * 1000:.0f}",),
+    )
+
+
 class Database:
     """A pool of connections to one PostgreSQL (14 or newer).
 
@@ -106,10 +130,9 @@ class Database:
             kwargs={
                 "row_factory": dict_row,
                 "autocommit": True,
-                # A process stopped in mid-transaction would keep its locks, such as that of a rate limit.
-                "options": "-c timezone=UTC -c lock_timeout=8s"
-                f" -c idle_in_transaction_session_timeout={idle_timeout_seconds * 1000:.0f}",
+                "application_name": queue_schema.application_name(),
             },
+            configure=partial(_configure, idle_timeout_seconds),
         )
 
     def open(self) -> Database:
@@ -154,7 +177,8 @@ def create_async_pool(url: str, size: int) -> AsyncConnectionPool[AsyncConnectio
     async def configure(connection: AsyncConnection) -> None:
         await connection.set_autocommit(True)
 
-    return _AsyncPool(url, min_size=1, max_size=size, open=False, configure=configure)
+    name = {"application_name": queue_schema.application_name()}
+    return _AsyncPool(url, min_size=1, max_size=size, open=False, configure=configure, kwargs=name)
 
 
 @cache
@@ -175,43 +199,97 @@ def migrate(
     url: str,
     reach_failpoint: Callable[[str], None] = lambda _: None,
     steps: Sequence[tuple[int, str, str]] | None = None,
+    queue: QueueSchema | None = None,
 ) -> list[str]:
-    """Bring the schema up to date in one transaction, and return the names of the migrations that were applied.
+    """Bring the schema up to date, and return the names of the migrations that were applied.
 
-    Concurrent callers wait for each other.  A worker of the previous release may hold rows that a migration needs and
-    want a table that it has locked; when the server ends our side of that deadlock, all is tried again.
-    `reach_failpoint` is called between two migrations; `steps` replaces ours in tests.
+    First come the steps of Procrastinate that this program needs, each in a transaction; then ours, all in one; then
+    the *post* steps of Procrastinate, once no older program is connected.  Concurrent callers wait for each other.
+    `reach_failpoint` is called between two migrations; `steps` and `queue` replace those installed in tests.
     """
-    pending = load_migrations() if steps is None else steps
-    for _ in range(_MAX_DEADLOCKS):
-        with suppress(psycopg.errors.DeadlockDetected):
-            return _apply_migrations(url, reach_failpoint, pending)
-    return _apply_migrations(url, reach_failpoint, pending)
+    ours = load_migrations() if steps is None else steps
+    queue = queue or queue_schema.load_queue_schema()
+    name = queue_schema.application_name(queue)
+    with psycopg.connect(url, row_factory=dict_row, autocommit=True, application_name=name) as connection:
+        # Of the session, so that it lasts over several transactions and ends with its holder.
+        connection.execute("SET lock_timeout = 0")
+        connection.execute("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK_ID,))
+        for setting, seconds in (
+            ("lock_timeout", _STEP_LOCK_TIMEOUT_SECONDS),
+            ("idle_in_transaction_session_timeout", _SILENT_MIGRATOR_SECONDS),
+            ("idle_session_timeout", _SILENT_MIGRATOR_SECONDS),
+        ):
+            connection.execute("SELECT set_config(%s, %s, false)", (setting, f"{seconds}s"))
+        needed, later = _plan_queue_steps(connection, queue)
+        applied = _apply_queue_steps(connection, needed, reach_failpoint)
+        applied += _run_with_retries(connection, partial(_apply_ours, connection, ours, queue, reach_failpoint))
+        for step in later:
+            if queue_schema.is_older_program_connected(connection, step):
+                break
+            applied += _apply_queue_steps(connection, [step], reach_failpoint)
+        return applied
 
 
-def _apply_migrations(
-    url: str, reach_failpoint: Callable[[str], None], steps: Sequence[tuple[int, str, str]]
+def _plan_queue_steps(connection: Db, queue: QueueSchema) -> tuple[list[QueueStep], list[QueueStep]]:
+    """Return the steps of Procrastinate that come before ours, and those that can wait; none for an empty database."""
+    if not queue_schema.has_queue(connection):
+        return [], []
+    with connection.transaction():
+        queue_schema.record_baseline(connection, queue)
+    return queue_schema.split_trailing_posts(queue_schema.list_pending(connection, queue))
+
+
+def _apply_queue_steps(connection: Db, steps: Sequence[QueueStep], reach_failpoint: Callable[[str], None]) -> list[str]:
+    def apply(step: QueueStep) -> None:
+        queue_schema.apply_step(connection, step)
+        reach_failpoint("mid_migration")
+
+    for step in steps:
+        _run_with_retries(connection, partial(apply, step))
+    return [f"procrastinate/{step.name}" for step in steps]
+
+
+def _apply_ours(
+    connection: Db,
+    steps: Sequence[tuple[int, str, str]],
+    queue: QueueSchema,
+    reach_failpoint: Callable[[str], None],
 ) -> list[str]:
-    with psycopg.connect(url, row_factory=dict_row) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(720219)")
-        connection.execute("CREATE TABLE IF NOT EXISTS schema_step (number integer PRIMARY KEY, name text NOT NULL)")
-        current = _read_version(connection)
-        missing = [step for step in steps if step[0] > current]
-        if current == 0:
-            # Procrastinate's schema is one script that contains % signs, so it is sent without parameters.
-            connection.execute(SchemaManager.get_schema().encode(), prepare=False)
-        for number, name, sql in missing:
-            connection.execute(sql.encode(), prepare=False)
-            reach_failpoint("mid_migration")
-            connection.execute("INSERT INTO schema_step VALUES (%s, %s)", (number, name))
-        return [name for _, name, _ in missing]
+    connection.execute("CREATE TABLE IF NOT EXISTS schema_step (number integer PRIMARY KEY, name text NOT NULL)")
+    current = _read_version(connection)
+    if not queue_schema.has_queue(connection):
+        queue_schema.create_queue(connection, queue)
+    missing = [step for step in steps if step[0] > current]
+    for number, name, sql in missing:
+        connection.execute(sql.encode(), prepare=False)
+        reach_failpoint("mid_migration")
+        connection.execute("INSERT INTO schema_step VALUES (%s, %s)", (number, name))
+    return [name for _, name, _ in missing]
+
+
+def _run_with_retries(connection: Db, work: Callable[[], _Result]) -> _Result:
+    """Run the work in a transaction, and again while other sessions keep it from its locks.
+
+    A worker of the previous release may hold rows that a migration needs and want a table that it has locked: ending
+    our transaction lets it finish.
+    """
+    deadline = time.monotonic() + _MAX_LOCK_WAIT_SECONDS
+    while True:
+        try:
+            with connection.transaction():
+                return work()
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_LOCK_RETRY_SECONDS)
 
 
 def is_schema_known(db: Db) -> bool:
     """Return whether this program knows every migration that was applied; if not, it must leave the rows alone."""
-    row = db.execute("SELECT max(number) AS number FROM schema_step").fetchone()
+    row = db.execute("SELECT coalesce(max(number), 0) AS number FROM schema_step").fetchone()
     assert row is not None
-    return int(row["number"]) <= max(number for number, _, _ in load_migrations())
+    newest = max(number for number, _, _ in load_migrations())
+    return int(row["number"]) <= newest and queue_schema.is_queue_known(db)
 
 
 def _read_version(connection: Db) -> int:

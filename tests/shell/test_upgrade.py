@@ -16,6 +16,7 @@ import pytest
 
 from app.ports import IncidentKey
 from app.store.database import Database, is_schema_known, load_migrations, migrate, read_schema_version
+from app.store.queue_schema import QueueSchema, application_name, load_queue_schema
 from app.web.application import create_app
 from app.web.server import HttpServer
 from app.worker.jobs import Queue
@@ -226,3 +227,128 @@ def test_b3_a_migration_dies_half_way_and_nothing_of_it_stays(
         size=f"mid_migration, hits {', '.join(map(str, hits))} of {last}; {places.name}",
         measured="nothing stayed",
     )
+
+
+PRE_STEP, POST_STEP = "03.99.00_01_pre_tomorrow.sql", "03.99.00_50_post_tomorrow.sql"
+
+
+@pytest.fixture
+def newer_queue(tmp_path: Path) -> QueueSchema:
+    """Load a newer Procrastinate: the installed one, with a function more and, once the old are gone, one less."""
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    for step in load_queue_schema().steps:
+        (folder / step.name).write_text(step.sql)
+    (folder / PRE_STEP).write_text(
+        "ALTER TABLE procrastinate_jobs ADD COLUMN tomorrow integer;"
+        " CREATE FUNCTION queue_new() RETURNS integer LANGUAGE sql AS 'SELECT 1';"
+        " CREATE FUNCTION queue_old() RETURNS integer LANGUAGE sql AS 'SELECT 1'"
+    )
+    (folder / POST_STEP).write_text("DROP FUNCTION queue_old()")
+    return load_queue_schema(folder)
+
+
+def list_queue_steps(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        return [row[0] for row in connection.execute('SELECT name FROM queue_step ORDER BY name COLLATE "C"')]
+
+
+def test_ts19_a_newer_procrastinate_brings_its_schema(empty_url: str, newer_queue: QueueSchema) -> None:
+    """FC-O6: *pre* before ours, *post* after, each once, in the order of their names."""
+    before = [step for step in load_migrations() if step[0] < NEWEST_MIGRATION]
+    migrate(empty_url, steps=before)
+    assert list_queue_steps(empty_url) == [step.name for step in load_queue_schema().steps]
+    ours = load_migrations()[-1][1]
+    assert migrate(empty_url, queue=newer_queue) == [
+        f"procrastinate/{PRE_STEP}",
+        ours,
+        f"procrastinate/{POST_STEP}",
+    ]
+    assert list_queue_steps(empty_url) == [step.name for step in newer_queue.steps]
+    assert migrate(empty_url, queue=newer_queue) == []
+
+
+def test_ts19_a_database_from_before_the_record_gets_the_baseline_of_its_release(
+    empty_url: str, newer_queue: QueueSchema
+) -> None:
+    """It was made by Procrastinate 3.10, even when the first program that looks brings a newer one."""
+    migrate(empty_url)
+    with psycopg.connect(empty_url) as connection:
+        connection.execute("DROP TABLE queue_step")
+    assert migrate(empty_url, queue=newer_queue) == [f"procrastinate/{PRE_STEP}", f"procrastinate/{POST_STEP}"]
+    assert list_queue_steps(empty_url) == [step.name for step in newer_queue.steps]
+
+
+def test_ts19_what_old_programs_need_stays_while_one_is_connected(empty_url: str, newer_queue: QueueSchema) -> None:
+    migrate(empty_url)
+    for name in (application_name(), ""):  # of this release, and of one before sessions had names
+        with psycopg.connect(empty_url, application_name=name, autocommit=True) as old:
+            assert migrate(empty_url, queue=newer_queue) in ([f"procrastinate/{PRE_STEP}"], [])
+            assert old.execute("SELECT queue_old()").fetchone() == (1,)
+    with psycopg.connect(empty_url, application_name=application_name(newer_queue)):
+        assert wait_until(lambda: _count_sessions(empty_url, "application_name IN ('', 'muster 03.04.00_50')") <= 1)
+        assert migrate(empty_url, queue=newer_queue) == [f"procrastinate/{POST_STEP}"]
+
+
+def test_ts19_an_old_program_stands_aside_after_a_post_step_only(empty_url: str, newer_queue: QueueSchema) -> None:
+    migrate(empty_url)
+    with closing(Database(empty_url).open()) as database:
+        assert migrate(empty_url, queue=newer_queue) == [f"procrastinate/{PRE_STEP}"], "the pool is an old program"
+        with database.transaction() as db:
+            assert is_schema_known(db)
+    assert wait_until(lambda: _count_sessions(empty_url, "application_name LIKE 'muster %'") == 0)
+    assert migrate(empty_url, queue=newer_queue) == [f"procrastinate/{POST_STEP}"]
+    with closing(Database(empty_url).open()) as database, database.transaction() as db:
+        assert not is_schema_known(db)
+
+
+def test_ts19_a_step_does_not_queue_for_its_lock_and_is_tried_again(empty_url: str, newer_queue: QueueSchema) -> None:
+    """One long transaction holds the table; others are not stopped by the migration that waits for it."""
+    migrate(empty_url)
+    applied: list[str] = []
+    with psycopg.connect(empty_url) as long:
+        long.execute("SELECT count(*) FROM procrastinate_jobs")
+        migrating = threading.Thread(target=lambda: applied.extend(migrate(empty_url, queue=newer_queue)))
+        migrating.start()
+        slowest, ends = 0.0, time.monotonic() + 5
+        while time.monotonic() < ends:
+            with psycopg.connect(empty_url) as other:
+                began = time.monotonic()
+                other.execute("SELECT count(*) FROM procrastinate_jobs")
+                slowest = max(slowest, time.monotonic() - began)
+        assert not applied
+    migrating.join(30)
+    assert f"procrastinate/{PRE_STEP}" in applied
+    assert slowest < 4
+
+
+def test_ts19_the_second_migrator_goes_on_when_the_first_one_dies(
+    empty_url: str, newer_queue: QueueSchema, tmp_path: Path
+) -> None:
+    code = (
+        "import pathlib, sys, time\n"
+        "from app.store.database import migrate; from app.store.queue_schema import load_queue_schema\n"
+        "def stop(name): print('reached', flush=True); time.sleep(60)\n"
+        "migrate(sys.argv[1], stop, queue=load_queue_schema(pathlib.Path(sys.argv[2])))\n"
+    )
+    migrate(empty_url)
+    applied: list[str] = []
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, empty_url, str(tmp_path / "migrations")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert first.stdout
+        assert first.stdout.readline() == "reached\n"
+        second = threading.Thread(target=lambda: applied.extend(migrate(empty_url, queue=newer_queue)))
+        second.start()
+        assert wait_until(lambda: _count_sessions(empty_url, "wait_event = 'advisory'") == 1)
+        assert PRE_STEP not in list_queue_steps(empty_url)
+    finally:
+        first.kill()
+        first.communicate()
+    second.join(30)
+    assert applied == [f"procrastinate/{PRE_STEP}", f"procrastinate/{POST_STEP}"]

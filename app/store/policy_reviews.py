@@ -109,6 +109,11 @@ def list_due_installations(db: Db, now: datetime, installation: int | None = Non
     return [row["installation"] for row in rows]
 
 
+def is_any_running(db: Db, now: datetime) -> bool:
+    """Return whether a process is at work on a review."""
+    return db.execute("SELECT 1 FROM policy_review WHERE lease_until > %s LIMIT 1", (now,)).fetchone() is not None
+
+
 def claim_next_review(db: Db, installation: int, now: datetime) -> StoredReview | None:
     """Claim the next due review of an installation, those of its own branches before those of forks.
 

@@ -221,6 +221,7 @@ class Queue:
                 or incidents.list_due_incident_keys(db, now)
                 or outbox.list_due_incident_keys(db, now)
                 or policy_reviews.list_due_installations(db, now)
+                or policy_reviews.is_any_running(db, now)
             )
         return busy is None and not rows
 

@@ -10,6 +10,7 @@ from typing import Any
 from app.core.decide import Decision
 from app.core.events import Commented, Edited, Opened, Role
 from app.core.incident import Incident
+from app.core.noise_limits import PostedComment, comment_budget_of_keys
 from app.core.replay import replay
 from app.github.board_state import BoardSnapshot, BoardState, MarkedComment, find_board, restore_events, role_at
 from app.github.inbound import TimedEvent
@@ -59,9 +60,12 @@ class IssueTimeline:
         return list_past_assignees(self.rows)
 
     @property
-    def comment_times(self) -> list[datetime]:
-        """The times at which our comments were written."""
-        return [comment.created_at for comment, _ in self.own_comments]
+    def posted_comments(self) -> list[PostedComment]:
+        """Our comments: when each was written, and the budget it used."""
+        return [
+            PostedComment(comment.created_at, comment_budget_of_keys([str(key) for key in content.get("keys", ())]))
+            for comment, content in self.own_comments
+        ]
 
     @property
     def comment_urls(self) -> dict[str, str]:

@@ -238,5 +238,5 @@ def comment_limit_warning(until: datetime) -> str:
     """Explain on the board that the comment limit of the issue defers further comments."""
     return (
         f"This issue has had many comments, so further ones are held back until {until:%H:%M} UTC and said together"
-        " then. Escalations go out as long as the limit of the day allows. This board stays up to date."
+        " then. Pages and escalations have a limit of their own. This board stays up to date."
     )

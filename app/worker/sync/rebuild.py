@@ -10,6 +10,7 @@ from app.core.commands.postmortem import open_postmortem
 from app.core.effects import Effect, Help, Notice, PolicyFaultNotice, Reply
 from app.core.events import Commented, Role
 from app.core.incident import Incident
+from app.core.noise_limits import comment_budget_of_keys
 from app.core.notice_relevance import still_relevant
 from app.github.board_state import find_board, restore_events, role_at
 from app.github.inbound import TimedEvent
@@ -67,7 +68,8 @@ def rebuild_incident(ctx: WorkerContext, repository: Repository, number: int, *,
             incidents.record_board(db, incident_key, board.id, board.url)
             outbox.complete_by_key(db, incident_key, "show/board", board.url)
         for comment, marker in own_comments:
-            comment_log.record_write(db, incident_key, "comment", comment.id, comment.created_at)
+            budget = comment_budget_of_keys([str(key) for key in marker.get("keys", ())])
+            comment_log.record_write(db, incident_key, "comment", comment.id, comment.created_at, budget)
             _mark_posted_effects(db, incident_key, comment, marker, active_policy)
         _mark_completed_effects(db, incident_key, comments, events, list_past_assignees(history.timeline), history.pull)
         expired_commands = [one for one in events if isinstance(one.event, Commented) and one.at < now - MAX_REPLY_AGE]

@@ -75,10 +75,14 @@ class Opened(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edited(Event):
-    """The title or the report was changed."""
+    """The title or the report was changed.
+
+    `role_known`: GitHub was asked for the role; otherwise its author is trusted.
+    """
 
     title: str
     report: IncidentReport
+    role_known: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +109,34 @@ class Commented(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed(Event):
-    """The issue was closed."""
+    """The issue was closed.
+
+    `role_known`: GitHub was asked for the role; otherwise its author is trusted.
+    """
+
+    role_known: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened(Event):
-    """The issue was reopened."""
+    """The issue was reopened.
+
+    `role_known`: GitHub was asked for the role; otherwise its author is trusted.
+    """
+
+    role_known: bool = False
+
+
+TRANSITIONS = (Edited, Closed, Reopened)
+"""The changes of the issue that its author may make without any role in the repository."""
+
+
+def is_without_rights(event: Edited | Closed | Reopened) -> bool:
+    """Return True if GitHub said that the author of this change may not command incidents.
+
+    Logs of earlier releases hold no role for these events: their authors are trusted.
+    """
+    return event.role_known and event.role < RESPONDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.core.clocks import still_due
-from app.core.effects import Escalate, Notice, Page, PolicyFaultNotice, Remind
+from app.core.effects import ClosingQuestion, Escalate, Notice, Page, PolicyFaultNotice, Remind
 from app.core.incident import Incident
 
 _MAX_BUNDLED_NOTICES = 400
@@ -35,4 +35,6 @@ def still_relevant(effect: Notice, incident: Incident, current_fault_keys: froze
         return incident.is_paging and effect.at >= incident.paging_started_at
     if isinstance(effect, Escalate | Remind):
         return still_due(effect, incident)
+    if isinstance(effect, ClosingQuestion) and incident.disputed_closing is None:
+        return False  # a responder has answered, or the issue is open again
     return incident.status.open

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.events import (
+    TRANSITIONS,
     Closed,
     Commented,
     Edited,
@@ -26,6 +27,7 @@ from app.core.events import (
     PostmortemMerged,
     PostmortemOpened,
     Reopened,
+    Role,
     Unlabeled,
 )
 from app.core.policy import Labels, Policy
@@ -46,6 +48,8 @@ _COMMIT_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _POSTMORTEM_ACTIONS = ("opened", "reopened", "closed")
 _PROPOSAL_ACTIONS = ("opened", "synchronize", "reopened", "ready_for_review")
 _DEFAULT_POLICY = Policy()
+_BOT_SUFFIX = "[bot]"
+_DELETED_LOGIN = "ghost"
 _POSTMORTEM_BRANCH = re.compile(r"muster/postmortem-([0-9]{1,9})")
 
 Json = Mapping[str, Any]
@@ -263,9 +267,15 @@ def read_event(
 
 
 def needs_role(event: Event, labels: Labels) -> bool:
-    """Return True if the event takes effect only with a sufficient repository role of its author."""
+    """Return True if what the event changes depends on the repository role of its author.
+
+    GitHub has no role for bots: the permissions of their App let them change the issue.  A deleted account has none
+    either.
+    """
     if isinstance(event, Commented):
         return bool(event.commands)
+    if isinstance(event, TRANSITIONS):
+        return not event.by.endswith(_BOT_SUFFIX) and event.by != _DELETED_LOGIN
     return isinstance(event, Labeled) and event.label in (
         *labels.severities,
         labels.escalate,
@@ -273,6 +283,13 @@ def needs_role(event: Event, labels: Labels) -> bool:
         labels.mitigated,
         labels.resolved,
     )
+
+
+def with_author_role(event: Event, role: Role) -> Event:
+    """Return the event with the role that GitHub gives for its author."""
+    if isinstance(event, TRANSITIONS):
+        return replace(event, role=role, role_known=True)
+    return replace(event, role=role)
 
 
 def build_opened_event(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, adopted: bool) -> Opened:
@@ -332,7 +349,7 @@ def commands_before_edit(event_name: str, payload: Json) -> TimedEvent | None:
 
 def login_of(user: Json | None) -> str:
     """Return the user's login, `ghost` for a deleted account."""
-    return replace_unstorable(str((user or {}).get("login") or "ghost"))
+    return replace_unstorable(str((user or {}).get("login") or _DELETED_LOGIN))
 
 
 def is_bot(user: Json | None) -> bool:

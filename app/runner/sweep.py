@@ -63,6 +63,10 @@ def _sweep_once(run: RunContext, payload: Json) -> int:
     labels = active.policy.labels
     issues = [*run.tracker.open_incidents(labels.incident)]
     issues += run.tracker.closed_incidents((labels.incident, labels.postmortem_due))
+    # Closed by people without rights: these incidents go on until a responder says that they are over.
+    known = {int(issue["number"]) for issue in issues}
+    disputed = run.tracker.closed_incidents((labels.incident, labels.needs_triage))
+    issues += [issue for issue in disputed if int(issue["number"]) not in known]
     boards = _find_boards(run, {int(issue["number"]) for issue in issues})
     due = sorted(
         _list_due_incidents(issues, boards, active, now), key=lambda each: (each.due_at is None, each.due_at or now)

@@ -95,7 +95,7 @@ def _body(
         title=escape(incident.title),
         summary_line=_summary_line(incident, policy, now),
         unavailable=incident.unavailable,
-        warnings=[escape(warning, 300) for warning in warnings],
+        warnings=[*_questions(incident, policy), *(escape(warning, 300) for warning in warnings)],
         deadlines=running_rows,
         decided=decided_rows,
         decided_title=_decided_title(decided_rows),
@@ -111,6 +111,14 @@ def _body(
         timeline_title=_timeline_title(len(incident.timeline), len(shown)),
         commands=[(code_span(command.usage), command.summary) for command in COMMANDS.values()],
     )
+
+
+def _questions(incident: Incident, policy: Policy) -> Iterator[Markdown]:
+    """Yield what responders have to decide, because people without rights changed the issue."""
+    if incident.disputed_closing is not None:
+        yield phrases.closing_question(incident.disputed_closing)
+    if (question := phrases.pending_edit_question(incident, policy)) is not None:
+        yield question
 
 
 def _summary_line(incident: Incident, policy: Policy, now: datetime) -> Markdown:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from app.core.effective_policy import policy_for
-from app.core.effects import Announce, Escalate, Notice, Page, Remind, SeverityQuestion
+from app.core.effects import Announce, ClosingQuestion, Escalate, Notice, Page, Remind, SeverityQuestion
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Policy
@@ -28,6 +28,7 @@ _MESSAGE_KINDS: dict[type[Notice], str] = {
     Remind: "remind",
     Announce: "announce",
     SeverityQuestion: "ask",
+    ClosingQuestion: "ask",
 }
 """The name of each notice type in a message; notices of other types go to GitHub only."""
 
@@ -67,6 +68,8 @@ def _subject(notice: Notice, incident: Incident, policy: Policy, now: datetime) 
         return f"{name} page {notice.attempt}: {title}" if notice.attempt > 1 else f"{name}: {title}"
     if isinstance(notice, Remind):
         return f"{name} {_deadline_phrase(notice)} {due_phrase(notice.due, now)}: {title}"
+    if isinstance(notice, ClosingQuestion):
+        return f"{name}, is it over? {title}"
     return f"{name}, how severe is it? {title}" if isinstance(notice, SeverityQuestion) else f"{name}: {title}"
 
 
@@ -90,6 +93,9 @@ def _request_lines(notice: Notice, incident: Incident, policy: Policy, now: date
     elif isinstance(notice, Remind):
         request = defuse_line(notice.do, 300) or CLOCK_ANSWERS.get(notice.clock, ("", ""))[1]
         yield f"Asked: {request or 'see to it'}, due {format_time(notice.due, policy.zone, day=day)}."
+    elif isinstance(notice, ClosingQuestion):
+        yield f"Why: the issue was closed by {defuse_line(notice.closed_by, 60)}, who has no rights there."
+        yield "Asked: /resolve text if it is over; otherwise reopen the issue."
     else:
         yield f"Asked: /severity {Severity.SEV2.display_name(policy.scale).lower()} reason, on the issue."
 

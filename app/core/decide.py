@@ -121,6 +121,7 @@ def _on_opened(event: Opened, policy: Policy, now: datetime) -> Answer:
         escalation_started_at=now,
         initial_labels=frozenset(label for label in event.labels if policy.labels.severity(label)),
         grading_inputs=(build_grading_input(event, event.report, policy, now),),
+        records_transitions=event.asks_roles,
     )
     policy = policy_for(policy, incident)
     declared = "declared the incident by its label" if event.adopted else "reported the incident"

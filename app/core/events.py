@@ -62,7 +62,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened(Event):
-    """An incident was declared: an issue was opened, or (`adopted`) an old issue got the incident label."""
+    """An incident was declared: an issue was opened, or (`adopted`) an old issue got the incident label.
+
+    `asks_roles`: GitHub is asked for the role of who edits, closes and reopens the issue; earlier releases did not.
+    """
 
     id: str
     repo: str
@@ -71,6 +74,7 @@ class Opened(Event):
     report: IncidentReport = field(default_factory=IncidentReport)
     labels: frozenset[str] = frozenset()
     adopted: bool = False
+    asks_roles: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -155,6 +155,7 @@ class Incident:
     `disputed_closing`: the issue is closed, but by a person without rights, so the incident is not.
     `pending_edit`: the report shown on the issue is not the one that counts.
     `outsider_notified_at` is when a change by a person without rights last made the incident notify people.
+    `records_transitions`: `role_history` holds the roles of those who edited, closed or reopened the issue, too.
     `postmortem_wanted_at` is when the postmortem was asked for; None although it is wanted: an older release stored it.
     """
 
@@ -196,6 +197,7 @@ class Incident:
     disputed_closing: DisputedClosing | None = None
     pending_edit: PendingEdit | None = None
     outsider_notified_at: datetime | None = None
+    records_transitions: bool = False
 
     @property
     def severity(self) -> Severity:
@@ -245,7 +247,10 @@ class Incident:
 
     def with_transition_role(self, at: datetime, event: Edited | Closed | Reopened) -> Incident:
         """Return the incident with the role of who edited, closed or reopened the issue, if GitHub was asked for it."""
-        return self.with_role(at, event, answered=False) if event.role_known else self
+        if not event.role_known:
+            return self
+        recording = self if self.records_transitions else replace(self, records_transitions=True)
+        return recording.with_role(at, event, answered=False)
 
     def may_be_notified_by(
         self, event: Edited | Closed | Reopened, at: datetime, period: timedelta, *, confirmed: bool

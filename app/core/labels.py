@@ -22,7 +22,7 @@ def desired_labels(incident: Incident, policy: Policy) -> frozenset[str]:
     labels = {names.incident, names.for_severity(incident.severity)}
     if status := _status_label(incident.status, names):
         labels.add(status)
-    if (incident.grade.uncertain and incident.status.open) or incident.disputed_closing is not None:
+    if incident.grade.uncertain and incident.status.open:
         labels.add(names.needs_triage)
     if risk := _risk_label(incident, policy):
         labels.add(risk)
@@ -48,7 +48,6 @@ def _label_inputs(incident: Incident) -> tuple[object, ...]:
         incident.pauses,
         incident.postmortem_wanted,
         incident.postmortem,
-        incident.disputed_closing,
     )
 
 

@@ -106,14 +106,14 @@ class BoardState:
 
 def marker_content(incident: Incident) -> dict[str, Any]:
     """Return the marker content of the incident's board."""
-    return {
+    content = {
         "keys": [BOARD_KEY],
         "id": incident.id,
         "grounds": json.loads(_type_adapter(_GRADING_INPUTS).dump_json(incident.grading_inputs)),
         "authorities": json.loads(_type_adapter(_ROLE_HISTORY).dump_json(incident.role_history, exclude_defaults=True)),
         "opened_with": sorted(incident.initial_labels),
-        _TRANSITIONS_KEY: True,
     }
+    return {**content, _TRANSITIONS_KEY: True} if incident.records_transitions else content
 
 
 def parse_board_state(content: Mapping[str, Any]) -> BoardState | None:

@@ -306,6 +306,7 @@ def build_opened_event(issue: Json, repo: str, policy: Policy, at: datetime, *, 
         report=read_report(replace_unstorable(issue.get("body") or ""), title=title, opened_at=at, policy=policy),
         labels=labels_of(issue),
         adopted=adopted,
+        asks_roles=True,
     )
 
 

@@ -15,17 +15,16 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from app.core.calendar import Pause
 from app.core.clocks import CLOCKS, find_alarm
 from app.core.clocks.postmortem import is_merged
+from app.core.closing import close_as_confirmed, on_closed, on_reopened
 from app.core.commands import COMMANDS, Answer, Call
 from app.core.commands.ack import ack
 from app.core.commands.escalate import escalate
-from app.core.commands.postmortem import open_postmortem as postmortem_wanted
 from app.core.commands.resolve import resolve
 from app.core.commands.severity import change_severity
 from app.core.commands.status import status as set_status
-from app.core.effective_policy import active_regulations, affected_services, policy_for
+from app.core.effective_policy import policy_for
 from app.core.effects import (
     Effect,
     OpenPostmortem,
@@ -40,11 +39,8 @@ from app.core.effects import (
 from app.core.errors import Refused
 from app.core.escalation import (
     announce,
-    apply_grade,
     notice_channels,
-    notify_raised,
     resolve_recipients,
-    restart_paging_if_changed,
     role_holders,
 )
 from app.core.events import (
@@ -68,11 +64,10 @@ from app.core.events import (
     Role,
     Unlabeled,
 )
-from app.core.incident import GradingInput, Incident, PostmortemPull, replace
-from app.core.incident_report import IncidentReport
+from app.core.incident import Incident, PostmortemPull, replace
 from app.core.labels import desired_labels, labels_unchanged, own_labels
-from app.core.lifecycle import Status, next_status
 from app.core.policy import ON_CALL, Policy
+from app.core.report_edits import build_grading_input, on_edited
 from app.core.severity_grading import grade
 from app.core.timeline import EntryKind
 
@@ -102,6 +97,9 @@ def decide(incident: Incident | None, event: Event, policy: Policy, now: datetim
     )
     if changed is incident:
         return Decision(incident, () if incident.unavailable else effects)
+    if changed.disputed_closing is not None:
+        changed, closing_effects = close_as_confirmed(changed, event, policy_for(policy, changed), now)
+        effects = (*effects, *closing_effects)
     return _add_labels_and_board(incident, changed, event, effects, policy)
 
 
@@ -137,7 +135,8 @@ def _on_opened(event: Opened, policy: Policy, now: datetime) -> Answer:
         paging_started_at=now,
         escalation_started_at=now,
         initial_labels=frozenset(label for label in event.labels if policy.labels.severity(label)),
-        grading_inputs=(_grading_input(event, event.report, policy, now),),
+        grading_inputs=(build_grading_input(event, event.report, policy, now),),
+        records_transitions=event.asks_roles,
     )
     policy = policy_for(policy, incident)
     declared = "declared the incident by its label" if event.adopted else "reported the incident"
@@ -155,64 +154,6 @@ def _on_opened(event: Opened, policy: Policy, now: datetime) -> Answer:
         key="question", to=recipients.people, unstaffed=recipients.unstaffed, at=now, via=via, doubts=doubts
     )
     return incident, (*announcements, question)
-
-
-def _grading_input(event: Event, report: IncidentReport, policy: Policy, now: datetime) -> GradingInput:
-    return GradingInput(
-        at=now,
-        by=event.by,
-        key=event.key,
-        url=event.url,
-        severity=report.severity,
-        impact=report.impact,
-        urgency=report.urgency,
-        kind=report.kind,
-        personal_data=report.personal_data,
-        doubts=report.doubts,
-        services=tuple(affected_services(policy, report)),
-        detected_at=report.detected_at if active_regulations(policy, report) else None,
-    )
-
-
-def _on_edited(incident: Incident, event: Edited, policy: Policy, now: datetime) -> Answer:
-    """Apply the new title and report; the effective policy follows the services and the type in the report.
-
-    The grade follows the report until a responder has graded by hand.
-    """
-    if (event.title, event.report) == (incident.title, incident.report):
-        return incident, ()
-    grading_input = _grading_input(event, event.report, policy, now)
-    last = incident.grading_inputs[-1]
-    answers_changed = grading_input.answers != last.answers
-    previous_policy, previous_regulations = policy_for(policy, incident), active_regulations(policy, incident.report)
-    incident = replace(incident, title=event.title, report=event.report)
-    if not answers_changed:
-        return incident, ()
-    policy = policy_for(policy, incident)
-    incident = replace(incident, grading_inputs=(*incident.grading_inputs, grading_input))
-    if (
-        policy != previous_policy
-        or active_regulations(policy, event.report) != previous_regulations
-        or grading_input.detected_at != last.detected_at
-    ):
-        incident = restart_paging_if_changed(replace(incident, severity_set_at=now), previous_policy, policy, now)
-    if incident.grade.by:
-        return incident.with_entry(
-            now, event, EntryKind.EDITED, "changed the report", "the severity stands as graded by hand"
-        ), ()
-    if not incident.status.open:
-        return incident.with_entry(
-            now, event, EntryKind.EDITED, "changed the report", f"the severity stands, it is {incident.status}"
-        ), ()
-    was = incident.severity
-    new_grade = grade(event.report, policy, incident.initial_labels)
-    if new_grade.severity is was:
-        incident = replace(incident, grade=new_grade)
-        return incident.with_entry(now, event, EntryKind.EDITED, "changed the report", "the severity stays"), ()
-    incident = apply_grade(incident, new_grade, policy, now)
-    incident, notices = notify_raised(incident, was, policy, now, by=event.by, key=event.key)
-    change = f"{was.inline_name(policy.scale)} became {new_grade.severity.inline_name(policy.scale)}"
-    return incident.with_entry(now, event, EntryKind.EDITED, "changed the report", change), notices
 
 
 def _on_commented(incident: Incident, event: Commented, policy: Policy, now: datetime) -> Answer:
@@ -264,7 +205,9 @@ def _refuse_commands(incident: Incident, event: Commented, now: datetime) -> Ans
             "Please write the command again in some minutes."
         )
         return incident, (Reply(key=f"reply/{event.key}", to=event.by, text=text),)
-    already_refused = any(known.login == event.by and known.role < RESPONDER for known in incident.role_history)
+    already_refused = any(
+        known.login == event.by and known.role < RESPONDER and known.answered for known in incident.role_history
+    )
     incident = incident.with_role(now, event)
     if already_refused:
         return incident, ()
@@ -307,45 +250,6 @@ def _command_for_label(incident: Incident, label: str, policy: Policy) -> Callab
 
 def _on_unlabeled(incident: Incident, event: Unlabeled, policy: Policy, now: datetime) -> Answer:
     return incident, (SetLabels(labels=incident.labels),) if event.label in incident.labels else ()
-
-
-def _on_closed(incident: Incident, event: Closed, policy: Policy, now: datetime) -> Answer:
-    """Close the incident: stop the clocks, and open the postmortem where the severity requires one (P1, P3)."""
-    if incident.status is Status.CLOSED:
-        return incident, ()
-    incident = replace(
-        incident,
-        status=next_status(incident.status, "close"),
-        closed_at=now,
-        resolved_at=incident.resolved_at or now,
-        mitigated_at=incident.mitigated_at or now,
-        page_acknowledged_at=now if incident.is_paging else incident.page_acknowledged_at,
-        responded_at=incident.responded_at or now,
-    ).with_entry(now, event, EntryKind.CLOSED, "closed the issue")
-    if incident.postmortem_wanted or incident.severity not in policy.postmortem.required:
-        return incident, ()
-    return replace(incident, postmortem_wanted=True, postmortem_wanted_at=now), (postmortem_wanted(),)
-
-
-def _on_reopened(incident: Incident, event: Reopened, policy: Policy, now: datetime) -> Answer:
-    """Reopen the incident: paging and escalation start again.
-
-    The time it was resolved becomes a pause, which its targets do not count.
-    """
-    if incident.status is not Status.CLOSED:
-        return incident, ()
-    return replace(
-        incident,
-        status=next_status(incident.status, "reopen"),
-        pauses=(*incident.pauses, Pause(incident.resolved_at, now)) if incident.resolved_at else incident.pauses,
-        page_acknowledged_at=None,
-        mitigated_at=None,
-        resolved_at=None,
-        closed_at=None,
-        paging_started_at=now,
-        escalation_started_at=now,
-        reopen_count=incident.reopen_count + 1,
-    ).with_entry(now, event, EntryKind.REOPENED, "reopened the issue"), ()
 
 
 def _on_issue_unavailable(incident: Incident, event: IssueUnavailable, policy: Policy, now: datetime) -> Answer:
@@ -440,12 +344,12 @@ def _on_alarm_fired(incident: Incident, event: AlarmFired, policy: Policy, now: 
 
 
 _HANDLERS: dict[type[Event], Callable[[Incident, Any, Policy, datetime], Answer]] = {
-    Edited: _on_edited,
+    Edited: on_edited,
     Commented: _on_commented,
     Labeled: _on_labeled,
     Unlabeled: _on_unlabeled,
-    Closed: _on_closed,
-    Reopened: _on_reopened,
+    Closed: on_closed,
+    Reopened: on_reopened,
     IssueUnavailable: _on_issue_unavailable,
     IssueAvailable: _on_issue_available,
     ConversationLocked: _on_conversation_locked,

@@ -93,6 +93,13 @@ class UntouchedQuestion(Notice):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClosingQuestion(Notice):
+    """Ask whether an incident is over whose issue `closed_by` has closed, who has no rights in the repository."""
+
+    closed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyFaultNotice(Notice):
     """Report that the policy file is invalid; the last valid policy stays active.
 

@@ -66,7 +66,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened(Event):
-    """An incident was declared: an issue was opened, or (`adopted`) an old issue got the incident label."""
+    """An incident was declared: an issue was opened, or (`adopted`) an old issue got the incident label.
+
+    `asks_roles`: GitHub is asked for the role of who edits, closes and reopens the issue; earlier releases did not.
+    """
 
     id: str
     repo: str
@@ -75,14 +78,19 @@ class Opened(Event):
     report: IncidentReport = field(default_factory=IncidentReport)
     labels: frozenset[str] = frozenset()
     adopted: bool = False
+    asks_roles: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edited(Event):
-    """The title or the report was changed."""
+    """The title or the report was changed.
+
+    `role_known`: GitHub was asked for the role; otherwise its author is trusted.
+    """
 
     title: str
     report: IncidentReport
+    role_known: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +117,34 @@ class Commented(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed(Event):
-    """The issue was closed."""
+    """The issue was closed.
+
+    `role_known`: GitHub was asked for the role; otherwise its author is trusted.
+    """
+
+    role_known: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened(Event):
-    """The issue was reopened."""
+    """The issue was reopened.
+
+    `role_known`: GitHub was asked for the role; otherwise its author is trusted.
+    """
+
+    role_known: bool = False
+
+
+TRANSITIONS = (Edited, Closed, Reopened)
+"""The changes of the issue that its author may make without any role in the repository."""
+
+
+def is_without_rights(event: Edited | Closed | Reopened) -> bool:
+    """Return True if GitHub said that the author of this change may not command incidents.
+
+    Logs of earlier releases hold no role for these events: their authors are trusted.
+    """
+    return event.role_known and event.role < RESPONDER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

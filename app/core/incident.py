@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from app.core.calendar import Pause, paused_time
-from app.core.events import Event, Role
+from app.core.events import Closed, Edited, Event, Reopened, Role, is_without_rights
 from app.core.incident_report import Exposure, IncidentReport, Kind, Level
 from app.core.lifecycle import Status
 from app.core.severity import Severity
@@ -28,7 +28,16 @@ else:
         return copy
 
 
-__all__ = ["Grade", "GradingInput", "Incident", "PostmortemPull", "RoleObservation", "replace"]
+__all__ = [
+    "DisputedClosing",
+    "Grade",
+    "GradingInput",
+    "Incident",
+    "PendingEdit",
+    "PostmortemPull",
+    "RoleObservation",
+    "replace",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +93,35 @@ class GradingInput:
 class RoleObservation:
     """The role a person had when they acted, valid from `at` on.
 
-    GitHub only returns the current permission, so the earlier ones are recorded here.
+    GitHub only returns the current permission, so the earlier ones are recorded here.  `answered`: a person without
+    rights was told so; False: they only edited, closed or reopened the issue.
     """
 
     at: datetime
     login: str
     role: Role
+    answered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEdit:
+    """An edit by a person without rights whose answers do not count until a responder decides.
+
+    `report` is what the issue shows now, and `severity` what it would be by that.
+    """
+
+    at: datetime
+    by: str
+    report: IncidentReport
+    severity: Severity
+
+
+@dataclass(frozen=True, slots=True)
+class DisputedClosing:
+    """The closing of the issue by a person without rights, which a responder has not confirmed."""
+
+    at: datetime
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +154,10 @@ class Incident:
     fires and nothing is posted.  `returned_at` is when the issue last became available again.
     `conversation_locked`: our comments wait for the unlock, and everything else goes on.
     `postmortem_refusal` says why GitHub refuses the postmortem pull request; empty: it does not.
+    `disputed_closing`: the issue is closed, but by a person without rights, so the incident is not.
+    `pending_edit`: the report shown on the issue is not the one that counts.
+    `outsider_notified_at` is when a change by a person without rights last made the incident notify people.
+    `records_transitions`: `role_history` holds the roles of those who edited, closed or reopened the issue, too.
     `postmortem_wanted_at` is when the postmortem was asked for; None although it is wanted: an older release stored it.
     """
 
@@ -162,11 +198,20 @@ class Incident:
     timeline: tuple[Entry, ...] = ()
     grading_inputs: tuple[GradingInput, ...] = ()
     role_history: tuple[RoleObservation, ...] = ()
+    disputed_closing: DisputedClosing | None = None
+    pending_edit: PendingEdit | None = None
+    outsider_notified_at: datetime | None = None
+    records_transitions: bool = False
 
     @property
     def severity(self) -> Severity:
         """The current severity."""
         return self.grade.severity
+
+    @property
+    def shown_report(self) -> IncidentReport:
+        """The report as the issue shows it."""
+        return self.pending_edit.report if self.pending_edit is not None else self.report
 
     @property
     def paused_time(self) -> timedelta:
@@ -197,9 +242,27 @@ class Incident:
         entry = Entry(at=at, by=event.by, kind=kind, text=text, detail=detail, key=event.key, url=event.url)
         return replace(self, timeline=(*self.timeline, entry))
 
-    def with_role(self, at: datetime, event: Event) -> Incident:
+    def with_role(self, at: datetime, event: Event, *, answered: bool = True) -> Incident:
         """Return the incident with the role of the actor of `event` added to its role history, if it is new."""
-        last_role = next((a.role for a in reversed(self.role_history) if a.login == event.by), None)
-        if last_role == event.role:
+        last = next((a for a in reversed(self.role_history) if a.login == event.by), None)
+        if last is not None and last.role == event.role and (last.answered or not answered):
             return self
-        return replace(self, role_history=(*self.role_history, RoleObservation(at, event.by, event.role)))
+        return replace(self, role_history=(*self.role_history, RoleObservation(at, event.by, event.role, answered)))
+
+    def with_transition_role(self, at: datetime, event: Edited | Closed | Reopened) -> Incident:
+        """Return the incident with the role of who edited, closed or reopened the issue, if GitHub was asked for it."""
+        if not event.role_known:
+            return self
+        recording = self if self.records_transitions else replace(self, records_transitions=True)
+        return recording.with_role(at, event, answered=False)
+
+    def may_be_notified_by(
+        self, event: Edited | Closed | Reopened, at: datetime, period: timedelta, *, confirmed: bool
+    ) -> bool:
+        """Return True if this change may notify people: one of people without rights does so once in `period`."""
+        last = self.outsider_notified_at
+        return not is_without_rights(event) or confirmed or last is None or at - last >= period
+
+    def with_outsider_notification(self, event: Edited | Closed | Reopened, at: datetime) -> Incident:
+        """Return the incident with the time of this change, if it is by a person without rights."""
+        return replace(self, outsider_notified_at=at) if is_without_rights(event) else self

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from app.core.effects import Effect, Escalate, Page, ShowBoard, ShowDigest
 from app.core.events import RESPONDER
@@ -15,15 +16,39 @@ from app.core.incident import Incident
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
-_MAX_COMMENTS_PER_WINDOW = ((HOUR, 10), (DAY, 30))
-"""The most comments of ours on one issue in each window, of any kind (reliability, row 11)."""
-_MAX_ORDINARY_COMMENTS_PER_WINDOW = ((HOUR, 9), (DAY, 27))
-"""The most comments in each window that are not urgent; the remainder is reserved for urgent ones."""
-_SPACED_FROM_COMMENTS_PER_DAY, _SPACING_INTERVAL = 12, timedelta(minutes=90)
-"""The interval between ordinary comments, once there are that many in a day.
 
-So the daily limit lasts until the day is over.
-"""
+class CommentBudget(StrEnum):
+    """The budget that a comment of ours uses: each issue has one of each, and none takes the place of another.
+
+    Urgent are pages, escalations, requests for updates and what shows the current state.  The answers to people
+    without rights have a budget of their own, so that no number of them holds back anything else.
+    """
+
+    URGENT = "urgent"
+    ORDINARY = "ordinary"
+    OUTSIDERS = "outsiders"
+
+
+@dataclass(frozen=True, slots=True)
+class PostedComment:
+    """A comment of ours: when it was posted, and the budget it used."""
+
+    at: datetime
+    budget: CommentBudget
+
+
+_MAX_COMMENTS_PER_WINDOW = {
+    CommentBudget.URGENT: ((HOUR, 10),),
+    CommentBudget.ORDINARY: ((HOUR, 10), (DAY, 30)),
+    CommentBudget.OUTSIDERS: ((HOUR, 3), (DAY, 6)),
+}
+"""The most comments of each budget on one issue in each window (reliability, row 11)."""
+_MAX_REPEATED_COMMENTS_PER_WINDOW = ((HOUR, 9),)
+"""The most urgent comments that only repeat a page or a request; the remainder is reserved for escalations."""
+_URGENT_KEYS = ("board", "digest/", "escalate/", "raised/", "update/", "audience/", "postmortem/overdue")
+"""The beginnings of the keys of urgent effects.  Keys are all that the markers of our comments hold."""
+_OUTSIDER_REPLY_KEYS = ("reply/rights/",)
+"""The beginnings of the keys of answers to people without rights."""
 
 _MAX_LABEL_WRITES_PER_WINDOW = ((MINUTE, 6),)
 """How often the same labels are restored on one issue in each window, however often they are removed (M29)."""
@@ -42,28 +67,47 @@ class UnconfirmedReport:
     notified_at: datetime | None = None
 
 
-def is_urgent(effects: Sequence[Effect]) -> bool:
-    """Return True if the effects may use the reserved part of the limit.
+def comment_budget(effects: Sequence[Effect]) -> CommentBudget:
+    """Return the budget that a comment with these effects uses."""
+    if any(isinstance(each, Page | Escalate | ShowBoard | ShowDigest) for each in effects):
+        return CommentBudget.URGENT
+    return comment_budget_of_keys([each.key for each in effects])
 
-    Urgent are the first page, an escalation, and what shows the current state.
+
+def comment_budget_of_keys(keys: Sequence[str]) -> CommentBudget:
+    """Return the budget that a comment used whose marker holds these keys; unknown ones are ordinary."""
+    if any(key.startswith(_URGENT_KEYS) for key in keys):
+        return CommentBudget.URGENT
+    if keys and all(key.startswith(_OUTSIDER_REPLY_KEYS) for key in keys):
+        return CommentBudget.OUTSIDERS
+    return CommentBudget.ORDINARY
+
+
+def only_repeats(effects: Sequence[Effect]) -> bool:
+    """Return True if an urgent comment repeats what was said before: a further page, or a request for an update.
+
+    Such a comment leaves the last place in the hour to a first page or an escalation.
     """
-    return any(
+    return not any(
         isinstance(each, Escalate | ShowBoard | ShowDigest) or (isinstance(each, Page) and each.attempt == 1)
         for each in effects
     )
 
 
-def next_comment_at(comment_times: Sequence[datetime], now: datetime, *, urgent: bool) -> datetime:
-    """Return when the next comment may be posted on an issue; `now`: at once.
+def next_comment_at(
+    posted: Iterable[PostedComment], now: datetime, budget: CommentBudget, *, repeats: bool = False
+) -> datetime:
+    """Return when the next comment that uses this budget may be posted on an issue; `now`: at once.
 
-    `comment_times` are those of the last day.
+    `posted` are our comments of the last day.  `repeats`: see `only_repeats`.
     """
-    times = sorted(comment_times)
-    next_time = _next_free_time(times, now, _MAX_COMMENTS_PER_WINDOW if urgent else _MAX_ORDINARY_COMMENTS_PER_WINDOW)
-    last_day = [at for at in times if at > now - DAY]
-    if not urgent and len(last_day) >= _SPACED_FROM_COMMENTS_PER_DAY:
-        next_time = max(next_time, last_day[-1] + _SPACING_INTERVAL)
-    return next_time
+    times = sorted(each.at for each in posted if each.budget is budget)
+    limits = (
+        _MAX_REPEATED_COMMENTS_PER_WINDOW
+        if repeats and budget is CommentBudget.URGENT
+        else _MAX_COMMENTS_PER_WINDOW[budget]
+    )
+    return _next_free_time(times, now, limits)
 
 
 def next_label_write_at(write_times: Sequence[datetime], now: datetime) -> datetime:

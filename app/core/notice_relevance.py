@@ -8,7 +8,16 @@ from datetime import datetime
 from app.core.clocks import still_due
 from app.core.clocks.untouched import UNTOUCHED_PERIOD, last_touched_at
 from app.core.daylight import next_daylight
-from app.core.effects import Escalate, Notice, Page, PolicyFaultNotice, RefusalNotice, Remind, UntouchedQuestion
+from app.core.effects import (
+    ClosingQuestion,
+    Escalate,
+    Notice,
+    Page,
+    PolicyFaultNotice,
+    RefusalNotice,
+    Remind,
+    UntouchedQuestion,
+)
 from app.core.incident import Incident
 from app.core.policy import Policy
 
@@ -51,6 +60,8 @@ def _is_wanted(effect: Notice, incident: Incident) -> bool:
         return incident.is_paging and effect.at >= incident.paging_started_at
     if isinstance(effect, Escalate | Remind):
         return still_due(effect, incident)
+    if isinstance(effect, ClosingQuestion) and incident.disputed_closing is None:
+        return False  # a responder has answered, or the issue is open again
     return incident.status.open
 
 

@@ -10,11 +10,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from app.core.events import Commented, Edited, Opened, Role
+from app.core.events import TRANSITIONS, Commented, Edited, Opened, Role
 from app.core.incident import GradingInput, Incident, RoleObservation
 from app.core.incident_report import IncidentReport
 from app.github.inbound import TimedEvent
@@ -24,9 +24,15 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 BOARD_KEY = "board"
+_TRANSITIONS_KEY = "transitions"
 _INCIDENT_ID = re.compile(r"INC-[0-9]{4}-[0-9]{4}-[0-9]{3,12}")
 _GRADING_INPUTS = tuple[GradingInput, ...]
 _ROLE_HISTORY = tuple[RoleObservation, ...]
+PROPAGATION_PERIOD = timedelta(minutes=10)
+"""Time within which a change becomes visible to all runs.
+
+What happened longer ago than this when the board was written was known to the run that wrote it.
+"""
 _MAX_CHANGED_COMMENTS = 40
 """Maximum number of later-changed comments whose commands the marker keeps: a comment has limited space."""
 MarkedComment = tuple[Comment, Mapping[str, Any]]
@@ -86,24 +92,30 @@ _MARKER_COMMANDS = "spoken"
 
 @dataclass(frozen=True, slots=True)
 class BoardState:
-    """The state of an incident stored in its board.  `snapshot` None: the app wrote the board, not the runner."""
+    """The state of an incident stored in its board.
+
+    `snapshot` None: the app wrote the board, not the runner.  `records_transitions`: the role history holds the roles
+    of those who edited, closed or reopened the issue, too, which boards of earlier releases do not.
+    """
 
     id: str
     grading_inputs: tuple[GradingInput, ...]
     role_history: tuple[RoleObservation, ...]
     initial_labels: frozenset[str]
     snapshot: BoardSnapshot | None = None
+    records_transitions: bool = False
 
 
 def marker_content(incident: Incident) -> dict[str, Any]:
     """Return the marker content of the incident's board."""
-    return {
+    content = {
         "keys": [BOARD_KEY],
         "id": incident.id,
         "grounds": json.loads(_type_adapter(_GRADING_INPUTS).dump_json(incident.grading_inputs)),
-        "authorities": json.loads(_type_adapter(_ROLE_HISTORY).dump_json(incident.role_history)),
+        "authorities": json.loads(_type_adapter(_ROLE_HISTORY).dump_json(incident.role_history, exclude_defaults=True)),
         "opened_with": sorted(incident.initial_labels),
     }
+    return {**content, _TRANSITIONS_KEY: True} if incident.records_transitions else content
 
 
 def parse_board_state(content: Mapping[str, Any]) -> BoardState | None:
@@ -124,6 +136,7 @@ def parse_board_state(content: Mapping[str, Any]) -> BoardState | None:
         role_history,
         initial_labels,
         snapshot,
+        content.get(_TRANSITIONS_KEY) is True,
     )
 
 
@@ -178,6 +191,18 @@ def role_at(state: BoardState | None, login: str, at: datetime) -> Role | None:
     """Return the user's role at that time as recorded by the board; None if it recorded none."""
     observations = [a for a in (state.role_history if state else ()) if a.login == login and a.at <= at]
     return observations[-1].role if observations else None
+
+
+def trusts_transition(state: BoardState | None, written_at: datetime | None, timed_event: TimedEvent) -> bool:
+    """Return True if the event is an edit, closing or reopening whose author's role was never asked for.
+
+    It was decided by an earlier release, and the board, last written at `written_at`, shows the result.
+    """
+    if state is None or written_at is None or not isinstance(timed_event.event, TRANSITIONS):
+        return False
+    if role_at(state, timed_event.event.by, timed_event.at) is not None:
+        return False
+    return timed_event.at <= written_at - (PROPAGATION_PERIOD if state.records_transitions else timedelta())
 
 
 def report_as_graded(report: IncidentReport, graded: GradingInput, *, is_newest: bool) -> IncidentReport:

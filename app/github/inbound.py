@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.events import (
+    TRANSITIONS,
     Closed,
     Commented,
     ConversationLocked,
@@ -27,6 +28,7 @@ from app.core.events import (
     PostmortemMerged,
     PostmortemOpened,
     Reopened,
+    Role,
     Unlabeled,
 )
 from app.core.policy import Labels, Policy
@@ -48,6 +50,8 @@ _POSTMORTEM_ACTIONS = ("opened", "reopened", "closed")
 _PROPOSAL_ACTIONS = ("opened", "synchronize", "reopened", "ready_for_review")
 _DEFAULT_POLICY = Policy()
 _POSTMORTEM_BRANCH = re.compile(r"muster[/-]postmortem-([0-9]{1,9})")
+_BOT_SUFFIX = "[bot]"
+_DELETED_LOGIN = "ghost"
 
 Json = Mapping[str, Any]
 
@@ -272,9 +276,15 @@ def read_event(
 
 
 def needs_role(event: Event, labels: Labels) -> bool:
-    """Return True if the event takes effect only with a sufficient repository role of its author."""
+    """Return True if what the event changes depends on the repository role of its author.
+
+    GitHub has no role for bots: the permissions of their App let them change the issue.  A deleted account has none
+    either.
+    """
     if isinstance(event, Commented):
         return bool(event.commands)
+    if isinstance(event, TRANSITIONS):
+        return not event.by.endswith(_BOT_SUFFIX) and event.by != _DELETED_LOGIN
     return isinstance(event, Labeled) and event.label in (
         *labels.severities,
         labels.escalate,
@@ -282,6 +292,13 @@ def needs_role(event: Event, labels: Labels) -> bool:
         labels.mitigated,
         labels.resolved,
     )
+
+
+def with_author_role(event: Event, role: Role) -> Event:
+    """Return the event with the role that GitHub gives for its author."""
+    if isinstance(event, TRANSITIONS):
+        return replace(event, role=role, role_known=True)
+    return replace(event, role=role)
 
 
 def build_opened_event(issue: Json, repo: str, policy: Policy, at: datetime, *, by: str, adopted: bool) -> Opened:
@@ -298,6 +315,7 @@ def build_opened_event(issue: Json, repo: str, policy: Policy, at: datetime, *, 
         report=read_report(replace_unstorable(issue.get("body") or ""), title=title, opened_at=at, policy=policy),
         labels=labels_of(issue),
         adopted=adopted,
+        asks_roles=True,
     )
 
 
@@ -341,7 +359,7 @@ def commands_before_edit(event_name: str, payload: Json) -> TimedEvent | None:
 
 def login_of(user: Json | None) -> str:
     """Return the user's login, `ghost` for a deleted account."""
-    return replace_unstorable(str((user or {}).get("login") or "ghost"))
+    return replace_unstorable(str((user or {}).get("login") or _DELETED_LOGIN))
 
 
 def is_bot(user: Json | None) -> bool:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from app.core.events import Role
+from app.core.events import TRANSITIONS, Role
 from app.core.incident import Incident
 from app.core.policy import Labels, Policy
 from app.core.replay import replay
-from app.github.inbound import TimedEvent, Unreadable, needs_role, title_of
+from app.github.inbound import TimedEvent, Unreadable, needs_role, title_of, with_author_role
 from app.github.timeline import read_postmortem_events, read_timeline
 from app.ports import DeliveryFailed, PullRequest, Tracker, postmortem_branches
 
@@ -60,7 +60,8 @@ def load_incident(
     of reach, and Unreadable if its history is inconsistent.
     """
     number = int(issue["number"])
-    log = [*with_roles(read_timeline(issue, tracker.timeline(number), repo, policy), policy.labels, role)]
+    events = read_timeline(issue, tracker.timeline(number), repo, policy)
+    log = [*with_roles(events, policy.labels, role, is_trusted=is_transition)]
     incident = _replay_log(log, policy, now)
     if incident.postmortem_wanted and (postmortem_events := _load_postmortem(tracker, number)[1]):
         incident = _replay_log([*log, *postmortem_events], policy, now)
@@ -81,16 +82,27 @@ def _load_postmortem(tracker: Tracker, number: int) -> tuple[PullRequest | None,
 
 
 def with_roles(
-    events: Iterable[TimedEvent], labels: Labels, role: Callable[[str, datetime], Role]
+    events: Iterable[TimedEvent],
+    labels: Labels,
+    role: RoleLookup,
+    *,
+    is_trusted: Callable[[TimedEvent], bool] = lambda _: False,
 ) -> Iterator[TimedEvent]:
-    """Yield the events with the role of their author at the time, from `role`, where it matters."""
+    """Yield the events with the role of their author at the time, from `role`, where it matters.
+
+    `is_trusted`: the role is not asked for, because today's would say nothing about that time.
+    """
     for timed_event in events:
-        if needs_role(timed_event.event, labels):
-            yield TimedEvent(
-                timed_event.at, replace(timed_event.event, role=role(timed_event.event.by, timed_event.at))
-            )
+        if needs_role(timed_event.event, labels) and not is_trusted(timed_event):
+            found = role(timed_event.event.by, timed_event.at)
+            yield TimedEvent(timed_event.at, with_author_role(timed_event.event, found))
         else:
             yield timed_event
+
+
+def is_transition(timed_event: TimedEvent) -> bool:
+    """Return True if the event is an edit, a closing or a reopening."""
+    return isinstance(timed_event.event, TRANSITIONS)
 
 
 def current_role_lookup(tracker: Tracker) -> RoleLookup:
@@ -126,5 +138,6 @@ def load_past_incidents(
     role = current_role_lookup(tracker)
     for issue in tracker.incidents_since(label, since)[:MAX_INCIDENTS]:
         issue_history = load_history(tracker, issue, repo, policy)
-        log = tuple((one.at, one.event) for one in with_roles(issue_history.events, policy.labels, role))
+        events = with_roles(issue_history.events, policy.labels, role, is_trusted=is_transition)
+        log = tuple((one.at, one.event) for one in events)
         yield PastIncident(f"{repo}#{issue['number']}", title_of(issue), log, now)

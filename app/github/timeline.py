@@ -95,7 +95,7 @@ def detect_edit(issue: Json, repo: str, policy: Policy, incident: Incident) -> l
     """
     at = parse_time(issue["updated_at"])
     shown = build_opened_event(issue, repo, policy, incident.declared_at, by="", adopted=False)
-    if (shown.title, shown.report) == (incident.title, incident.report):
+    if (shown.title, shown.report) == (incident.title, incident.shown_report):
         return []
     by = login_of(issue.get("user"))
     return [TimedEvent(at, Edited(by=by, key=event_key("edited", at), title=shown.title, report=shown.report))]

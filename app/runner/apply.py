@@ -121,7 +121,7 @@ class _IssueWriter:
         self.policy = policy_for(self.active.policy, self.incident)
         self.timeline = self.view.timeline
         self.comment_urls = self.view.comment_urls
-        self.comment_times = self.timeline.comment_times
+        self.posted_comments = self.timeline.posted_comments
 
     def signed_marker(self, content: Mapping[str, object]) -> str:
         return self.run.signer.marker(self.run.incident_key(self.number), content)
@@ -209,16 +209,18 @@ class _IssueWriter:
 
     def _post_comment(self, key: str, body: str, effects: Sequence[Effect]) -> str:
         """Post a comment and return its URL; empty where the comment limit of the issue is reached."""
-        now = self.run.clock()
-        recent_times = [at for at in self.comment_times if at > now - noise_limits.DAY]
-        until = noise_limits.next_comment_at(recent_times, now, urgent=noise_limits.is_urgent(effects))
+        now, budget = self.run.clock(), noise_limits.comment_budget(effects)
+        recent = [each for each in self.posted_comments if each.at > now - noise_limits.DAY]
+        until = noise_limits.next_comment_at(recent, now, budget, repeats=noise_limits.only_repeats(effects))
+        if until > now and budget is noise_limits.CommentBudget.OUTSIDERS:
+            return ""  # nothing waits for it: the board needs no word of it, and no run has to come back
         if until > now:
             self.outcome.throttled_until = max(until, self.outcome.throttled_until or until)
             return ""
         posted = self._comment_unless_locked(body)
         if posted is None:
             return ""
-        self.comment_times.append(min(now, posted.created_at))
+        self.posted_comments.append(noise_limits.PostedComment(min(now, posted.created_at), budget))
         self.comment_urls[key] = posted.url
         return posted.url
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from app.core.decide import Decision
 from app.core.events import Commented, Edited, Opened, Role
 from app.core.incident import Incident
+from app.core.noise_limits import PostedComment, comment_budget_of_keys
 from app.core.replay import replay
-from app.github.board_state import BoardSnapshot, BoardState, MarkedComment, find_board, restore_events, role_at
+from app.github.board_state import (
+    PROPAGATION_PERIOD,
+    BoardSnapshot,
+    BoardState,
+    MarkedComment,
+    find_board,
+    restore_events,
+    role_at,
+    trusts_transition,
+)
 from app.github.inbound import TimedEvent
 from app.github.incident_history import with_roles
 from app.github.timeline import detect_edit, is_known_event, list_past_assignees, read_postmortem_events, read_timeline
@@ -19,12 +29,6 @@ from app.github.tracker import comment_from, labels_of
 from app.ports import Comment, PullRequest, postmortem_branches
 from app.runner.active_policy import RunnerPolicy
 from app.runner.context import RunContext
-
-_PROPAGATION_PERIOD = timedelta(minutes=10)
-"""Time within which a change becomes visible to all runs.
-
-What happened longer ago than this when the board was written was known to the run that wrote it.
-"""
 
 Json = Mapping[str, Any]
 
@@ -59,9 +63,12 @@ class IssueTimeline:
         return list_past_assignees(self.rows)
 
     @property
-    def comment_times(self) -> list[datetime]:
-        """The times at which our comments were written."""
-        return [comment.created_at for comment, _ in self.own_comments]
+    def posted_comments(self) -> list[PostedComment]:
+        """Our comments: when each was written, and the budget it used."""
+        return [
+            PostedComment(comment.created_at, comment_budget_of_keys([str(key) for key in content.get("keys", ())]))
+            for comment, content in self.own_comments
+        ]
 
     @property
     def comment_urls(self) -> dict[str, str]:
@@ -155,15 +162,18 @@ def gather_incident(
     def role(login: str, at: datetime) -> Role:
         if snapshot is not None and at <= snapshot.at:
             recorded_role = role_at(board_state, login, at)
-            if recorded_role is not None or at < snapshot.at - _PROPAGATION_PERIOD:
+            if recorded_role is not None or at < snapshot.at - PROPAGATION_PERIOD:
                 return recorded_role or Role.NONE  # the board records every role that mattered
         return run.role(login)
 
-    log = list(with_roles(events, policy.labels, role))
+    def is_trusted(timed_event: TimedEvent) -> bool:
+        return trusts_transition(board_state, snapshot.at if snapshot else None, timed_event)
+
+    log = list(with_roles(events, policy.labels, role, is_trusted=is_trusted))
     decision = replay_log(log, active, run.clock())
     assert decision.incident is not None, "the log of an incident begins with its opening"
     if edits := detect_edit(issue, run.repository.name, policy, decision.incident):
-        log += _newest_edits(edits, log)
+        log += with_roles(_newest_edits(edits, log), policy.labels, role)
         decision = replay_log(log, active, run.clock())
     pull_request = None
     if decision.incident is not None and decision.incident.postmortem_wanted:

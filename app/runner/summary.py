@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.core.clocks import alarms
-from app.core.effects import Announce, Escalate, Notice, Page, Remind, SeverityQuestion
+from app.core.effects import Announce, ClosingQuestion, Escalate, Notice, Page, Remind, SeverityQuestion
 from app.core.incident import Incident
 from app.core.policy import Policy
 from app.render.markdown.markup import Markdown, code_span, escape, format_login, join, join_limited, link, markdown
@@ -21,6 +21,7 @@ _NOTICE_NAMES: dict[type[Notice], str] = {
     Announce: "announcement",
     Remind: "reminder",
     SeverityQuestion: "question about the severity",
+    ClosingQuestion: "question whether it is over",
 }
 _MAX_INCIDENTS = 30
 """Maximum number of incidents listed for a sweep."""

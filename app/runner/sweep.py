@@ -14,7 +14,7 @@ from typing import Any
 
 from app.github.board_state import BoardSnapshot, parse_board_state
 from app.github.tracker import parse_time
-from app.ports import Comment, Deferred, DeliveryFailed
+from app.ports import Comment, Deferred, DeliveryFailed, NotFound
 from app.render.markdown.markup import Markdown, escape, markdown
 from app.render.time_format import format_timedelta, pluralize
 from app.runner.actions_io import Workflow
@@ -28,6 +28,7 @@ from app.runner.triage import report_skipped
 
 _MAX_PAGES = 20
 """Maximum number of pages of the repository's comments, latest edit first, that are searched for boards."""
+_COMMENTS_PER_PAGE = 100
 _OWN_WRITE_PERIOD = timedelta(seconds=5)
 """A change of the issue this soon after its board was written was made by the same run."""
 _MAX_INCIDENTS = 100
@@ -69,11 +70,14 @@ def _sweep_once(run: RunContext, payload: Json) -> int:
     issues = [*run.tracker.open_incidents(labels.incident)]
     issues += run.tracker.closed_incidents((labels.incident, labels.postmortem_due))
     boards = _find_boards(run, {int(issue["number"]) for issue in issues})
+    issues += _load_disputed_issues(run, boards, now)
     due = sorted(
         _list_due_incidents(issues, boards, active, now), key=lambda each: (each.due_at is None, each.due_at or now)
     )
     swept, notes = list[SweptIncident](), list[Markdown]()
-    left_to_app = [each for each in due if each.number not in boards.boards] if boards.app_comment else []
+    left_to_app = (
+        [each for each in due if each.number not in {**boards.boards, **boards.others}] if boards.app_comment else []
+    )
     if boards.app_comment is not None and left_to_app:
         skipped = Skipped("The app is at work here", boards.app_comment)
         if len(left_to_app) == len(due):
@@ -121,9 +125,13 @@ def _handle_due(
 
 @dataclass(frozen=True, slots=True)
 class _BoardScan:
-    """The boards of some issues, by issue number, and a comment of the app's if the newest contain one."""
+    """The boards of some issues, by issue number, and a comment of the app's if the newest contain one.
+
+    `others` are the boards of other issues among the newest comments.
+    """
 
     boards: Mapping[int, tuple[Comment, BoardSnapshot]]
+    others: Mapping[int, tuple[Comment, BoardSnapshot]]
     app_comment: Comment | None
 
 
@@ -131,24 +139,40 @@ def _find_boards(run: RunContext, numbers: set[int]) -> _BoardScan:
     """Find the boards of the issues, latest edit first, reading no more pages than needed."""
     found: dict[int, tuple[Comment, BoardSnapshot]] = {}
     newest: list[Comment] = []
-    for comment in islice(run.tracker.comments_by_update(), _MAX_PAGES * 100):
-        if len(newest) < 100:
+    for nth, comment in enumerate(islice(run.tracker.comments_by_update(), _MAX_PAGES * _COMMENTS_PER_PAGE), 1):
+        if nth <= _COMMENTS_PER_PAGE:
             newest.append(comment)
-        if comment.issue in numbers and comment.issue not in found:
+        if comment.issue not in found and (nth <= _COMMENTS_PER_PAGE or comment.issue in numbers):
             content = run.signer.read(run.incident_key(comment.issue), comment)
             board_state = parse_board_state(content) if content else None
             if board_state is not None and board_state.snapshot is not None:
                 found[comment.issue] = comment, board_state.snapshot
-        if len(found) == len(numbers):
+        if nth >= _COMMENTS_PER_PAGE and numbers <= found.keys():
             break
-    return _BoardScan(found, find_app_comment(newest))
+    boards = {number: board for number, board in found.items() if number in numbers}
+    others = {number: board for number, board in found.items() if number not in numbers}
+    return _BoardScan(boards, others, find_app_comment(newest))
+
+
+def _load_disputed_issues(run: RunContext, scan: _BoardScan, now: datetime) -> Iterator[Json]:
+    """Yield the closed issues whose incidents go on, because people without rights closed them, and are due.
+
+    Their boards have alarms, and are among the comments edited last.
+    """
+    for number, (_, snapshot) in scan.others.items():
+        if snapshot.next_alarm_at is not None and snapshot.next_alarm_at <= now:
+            try:
+                yield run.tracker.issue(number)
+            except NotFound:
+                continue
 
 
 def _list_due_incidents(
     issues: Iterable[Json], boards: _BoardScan, active: RunnerPolicy, now: datetime
 ) -> Iterator[_DueIncident]:
     for issue in issues:
-        board = boards.boards.get(int(issue["number"]))
+        number = int(issue["number"])
+        board = boards.boards.get(number) or boards.others.get(number)
         if board is None:
             yield _DueIncident(issue, "it has no board")
             continue

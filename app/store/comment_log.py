@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
+from app.core.noise_limits import CommentBudget, PostedComment
 from app.ports import IncidentKey
 from app.store.database import Db
 
@@ -13,13 +14,14 @@ WriteKind = Literal["comment", "labels"]
 _RETENTION_PERIOD = timedelta(days=1)
 
 
-def list_comment_times(db: Db, incident_key: IncidentKey, since: datetime) -> list[datetime]:
-    """List when our comments were written after then, earliest first."""
+def list_comments(db: Db, incident_key: IncidentKey, since: datetime) -> list[PostedComment]:
+    """List our comments that were written after then, earliest first."""
     rows = db.execute(
-        "SELECT at FROM comment_log WHERE repo_id = %s AND number = %s AND kind = 'comment' AND at > %s ORDER BY at",
+        "SELECT at, budget FROM comment_log"
+        " WHERE repo_id = %s AND number = %s AND kind = 'comment' AND at > %s ORDER BY at",
         (incident_key.repo_id, incident_key.number, since),
     ).fetchall()
-    return [row["at"] for row in rows]
+    return [PostedComment(row["at"], CommentBudget(row["budget"])) for row in rows]
 
 
 def list_label_write_times(db: Db, incident_key: IncidentKey, labels_digest: int, since: datetime) -> list[datetime]:
@@ -32,22 +34,31 @@ def list_label_write_times(db: Db, incident_key: IncidentKey, labels_digest: int
     return [row["at"] for row in rows]
 
 
-def record_write(db: Db, incident_key: IncidentKey, kind: WriteKind, item_id: int, at: datetime) -> None:
+def record_write(
+    db: Db,
+    incident_key: IncidentKey,
+    kind: WriteKind,
+    item_id: int,
+    at: datetime,
+    budget: CommentBudget = CommentBudget.ORDINARY,
+) -> None:
     """Record a write, and delete the records of that issue that are older than a day.
 
-    `item_id` is the id of the comment, which counts once, or a digest of the labels.
+    `item_id` is the id of the comment, which counts once, or a digest of the labels.  `budget` is the one that a
+    comment used.
     """
     db.execute(
         "WITH old AS (DELETE FROM comment_log WHERE "
         "repo_id = %(repo_id)s AND number = %(number)s AND at < %(kept)s)"
-        " INSERT INTO comment_log (repo_id, number, kind, item_id, at)"
-        " VALUES (%(repo_id)s, %(number)s, %(kind)s, %(item_id)s, %(at)s) ON CONFLICT DO NOTHING",
+        " INSERT INTO comment_log (repo_id, number, kind, item_id, at, budget)"
+        " VALUES (%(repo_id)s, %(number)s, %(kind)s, %(item_id)s, %(at)s, %(budget)s) ON CONFLICT DO NOTHING",
         {
             "repo_id": incident_key.repo_id,
             "number": incident_key.number,
             "kind": kind,
             "item_id": item_id,
             "at": at,
+            "budget": budget.value,
             "kept": at - _RETENTION_PERIOD,
         },
     )

@@ -368,6 +368,16 @@ def list_states(db: Db) -> list[tuple[IncidentKey, str, str]]:
     return [(IncidentKey(row["repo_id"], row["number"]), row["key"], row["state"]) for row in rows]
 
 
+def count_deferred_replies(db: Db, incident_key: IncidentKey, now: datetime) -> int:
+    """Count the answers to people on one issue that wait for a later time."""
+    row = db.execute(
+        "SELECT count(*) AS waiting FROM outbox WHERE repo_id = %s AND number = %s AND channel = ''"
+        " AND kind IN ('Reply', 'Help') AND state = 'pending' AND not_before > %s",
+        (incident_key.repo_id, incident_key.number, now),
+    ).fetchone()
+    return int(row["waiting"]) if row else 0
+
+
 def defer(db: Db, item: OutboxItem, not_before: datetime, note: str) -> None:
     """Defer an item without counting the attempt: nothing was sent."""
     _update_item(

@@ -258,7 +258,7 @@ def test_a_schedule_that_comes_two_hours_late_says_everything_at_once(
     assert set(actions.list_posted_keys(number)) == set(tonight.list_posted_keys(number))
     assert actions.labels(number) == tonight.labels(number)
     app_board = "\n".join(_normalize(tonight, tonight.board(number)))
-    assert "held back until 12:30 UTC" in app_board
+    assert "held back until 11:05 UTC" in app_board
     assert "\n".join(_normalize(actions, actions.board(number))) == re.sub(r"\*\*⚠️ This issue .*\n\n", "", app_board)
     assert int(late.outputs["lag"]) == 6920, "the page of 09:05 was due first"
     assert "1 h 55 min" in late.summary

@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import structlog
 
+from app.core.noise_limits import CommentBudget
+from app.ports import IncidentKey
 from app.store import comment_log
 from app.store.database import Database
 from app.worker.monitoring.self_audit import run_audit
@@ -41,8 +43,8 @@ def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(ton
             tonight.settle()
             run_audit(tonight.application.ctx)
     times = list_own_comment_times(tonight, number)
-    assert max_count_within(times, HOUR) == 9
-    assert max_count_within(times, DAY) <= 30
+    assert max_count_within(times, HOUR) <= 11, "ten answers, and the board"
+    assert max_count_within(times, DAY) <= 31
     figures.record(
         "C5",
         size=f"{choose_size(40, 1000)} rounds, one each 48 s, simulated clock",
@@ -51,10 +53,13 @@ def test_c5_m28_whoever_answers_each_of_our_answers_is_not_answered_for_long(ton
     assert "held back until" in tonight.board(number)
     assert len([row for row in logs if row["event"] == "alarm" and row["name"] == "breaker"]) == 1
     with tonight.database.transaction() as db:
-        waiting = db.execute("SELECT 1 FROM outbox WHERE state IN ('pending', 'in_flight')").fetchone()
-        assert waiting is None, "an outdated reply is dropped, not kept"
-    count_before = len(times)
+        waiting = db.execute("SELECT count(*) AS n FROM outbox WHERE state IN ('pending', 'in_flight')").fetchone()
+        assert waiting is not None
+        assert 1 <= waiting["n"] <= 10, "a few answers wait, the many others are dropped"
     tonight.clock.at += DAY
+    tonight.settle()
+    tonight.clock.at += DAY
+    count_before = len(list_own_comment_times(tonight, number))
     tonight.github.person("hubot").comments(tonight.shop, number, "/help")
     tonight.advance_and_settle()
     assert len(list_own_comment_times(tonight, number)) == count_before + 1
@@ -76,16 +81,24 @@ def test_c5_m28_bots_get_no_answer_at_all(tonight: Night) -> None:
 
 
 def test_c5_nobody_answers_a_sev1_for_hours(tonight: Night) -> None:
-    """Twelve pages an hour would be too many: they are bundled, none is dropped, and managers are notified in time."""
+    """Twelve pages an hour would be too many: they are bundled, none is dropped, and managers are notified in time.
+
+    FC-M3: they are not spaced further apart the longer the day gets.
+    """
     number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     began = tonight.clock.at
     tonight.settle()
     tonight.run_for(hours=choose_size(3, 24))
     times = list_own_comment_times(tonight, number)
-    assert max_count_within(times, HOUR) <= 10
-    assert max_count_within(times, DAY) <= 30
+    with tonight.database.transaction() as db:
+        urgent = comment_log.list_comments(db, IncidentKey(tonight.shop.id, number), tonight.clock.at - DAY)
+    urgent_times = [each.at for each in urgent if each.budget is CommentBudget.URGENT]
+    ordinary_times = [each.at for each in urgent if each.budget is not CommentBudget.URGENT]
+    assert max_count_within(urgent_times, HOUR) <= 10
+    assert max_count_within([*ordinary_times, began], HOUR) <= 11
+    assert max_count_within([*ordinary_times, began], DAY) <= 31
     all_times = [*times, tonight.clock.at]
-    assert max(later - time for time, later in pairwise(all_times)) <= timedelta(minutes=125)
+    assert max(later - time for time, later in pairwise(all_times)) <= timedelta(minutes=25)
     with tonight.database.transaction() as db:
         rows = db.execute("SELECT state, data->>'at' AS at, url FROM outbox WHERE kind = 'Escalate'").fetchall()
     written = {str(one.id): one.created_at for one in tonight.shop.issue(number).comments}
@@ -123,13 +136,56 @@ def test_c5_what_waited_is_said_when_the_hour_is_over(tonight: Night) -> None:
         assert not db.execute("SELECT 1 FROM outbox WHERE state IN ('pending', 'in_flight')").fetchall()
 
 
+def ask_with_outsiders(tonight: Night, number: int, count: int) -> None:
+    """Let that many people without rights write one `/ack` each, seconds apart."""
+    for nth in range(count):
+        tonight.github.add_person(f"passer-by-{nth}").comments(tonight.shop, number, "/ack")
+        tonight.advance_and_settle(5)
+
+
+def test_fc_s2_outsiders_take_nobodys_place(tonight: Night) -> None:
+    """FC-S2: nine and more outsiders with one `/ack` each do not delay a page, an escalation or an answer."""
+    number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.advance_and_settle()
+    ask_with_outsiders(tonight, number, 12)
+    replies = [body for body in tonight.notices(number) if "@passer-by-" in body]
+    assert len(replies) == 3, "a few are answered, the others are left alone"
+    assert "held back until" not in tonight.board(number), "outsiders cannot make the board say so"
+    tonight.run_for(minutes=65)
+    for manager in ("@ada", "@grace"):
+        assert any(manager in body for body in tonight.notices(number)), manager
+    with tonight.database.transaction() as db:
+        rows = db.execute("SELECT data->>'at' AS at, url FROM outbox WHERE kind = 'Escalate'").fetchall()
+    written = {str(one.id): one.created_at for one in tonight.shop.issue(number).comments}
+    assert rows
+    for row in rows:
+        late = written[row["url"].rpartition("-")[2]] - datetime.fromisoformat(row["at"])
+        assert late <= timedelta(minutes=1)
+    ask_with_outsiders(tonight, number, 3)
+    tonight.github.person("hubot").comments(tonight.shop, number, "/severity seven")
+    tonight.advance_and_settle()
+    assert any("@hubot" in body and "is not a severity" in body for body in tonight.notices(number))
+
+
+def test_fc_m3_answers_to_responders_wait_and_are_given(tonight: Night) -> None:
+    """FC-M3: a responder whose commands are refused many times within the hour is answered later, not never."""
+    number = tonight.github.person("mona").opens(tonight.shop, "Slow", "### Severity\n\nSEV4\n", ["incident"])
+    tonight.advance_and_settle()
+    for _ in range(14):
+        tonight.github.person("hubot").comments(tonight.shop, number, "/severity seven")
+        tonight.advance_and_settle(10)
+    assert len([body for body in tonight.notices(number) if "is not a severity" in body]) == 10
+    tonight.run_for(minutes=65)
+    assert len([body for body in tonight.notices(number) if "is not a severity" in body]) == 14
+
+
 def test_c5_a_rebuild_remembers_what_was_said(tonight: Night) -> None:
     number = tonight.github.person("mona").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
     tonight.settle()
     tonight.run_for(minutes=55)
     tonight.lose_and_rebuild_database()
     tonight.run_for(minutes=60)
-    assert max_count_within(list_own_comment_times(tonight, number), HOUR) <= 10
+    assert max_count_within(list_own_comment_times(tonight, number), HOUR) <= 12
 
 
 def test_c5_m29_a_label_is_added_and_removed_five_hundred_times_in_a_minute(tonight: Night, figures: Figures) -> None:

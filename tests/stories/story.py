@@ -192,6 +192,8 @@ class _Playback:
         parts += [f"{found.commander} has it"] if found.commander else []
         parts += [f"graded by {found.grade.by}"] if found.grade.by else []
         parts += ["reopened"] * found.reopen_count
+        parts += [f"closed by {found.disputed_closing.by} without rights"] if found.disputed_closing else []
+        parts += [f"the report would be {found.pending_edit.severity}"] if found.pending_edit else []
         parts += [f"the issue is {found.unavailable}"] if found.unavailable else []
         yield f"= {', '.join(parts)}"
         yield from (f"= because {reason}" for reason in found.grade.reasons)
@@ -248,7 +250,7 @@ class _Playback:
             self.title = rest.removeprefix("title ")
         else:
             self.apply_answers(rest)
-        return events.Edited(**common, title=self.title, report=self.report)
+        return events.Edited(**common, role_known=True, title=self.title, report=self.report)
 
     def apply_answers(self, text: str) -> frozenset[str]:
         """Put the answers into the report, and return the labels among them."""
@@ -339,8 +341,8 @@ _EVENT_PARSERS: dict[str, Callable[[_Playback, str, dict[str, Any]], Event]] = {
     "edits": _Playback.edit_event,
     "labels": lambda play, rest, common: events.Labeled(**common, label=rest),
     "unlabels": lambda play, rest, common: events.Unlabeled(**common, label=rest),
-    "closes": _event_parser(events.Closed),
-    "reopens": _event_parser(events.Reopened),
+    "closes": _event_parser(events.Closed, role_known=True),
+    "reopens": _event_parser(events.Reopened, role_known=True),
     "locks": _event_parser(events.ConversationLocked),
     "deletes": _event_parser(events.IssueUnavailable, reason="deleted"),
     "transfers": _event_parser(events.IssueUnavailable, reason="transferred"),
@@ -358,6 +360,7 @@ _EFFECT_FORMATTERS: dict[type[Effect], Callable[[_Playback, Any], str]] = {
     ),
     effects.Remind: _describe_reminder,
     effects.SeverityQuestion: lambda play, ask: f'ask {_format_recipients(ask)} "{" ".join(ask.doubts)}"',
+    effects.ClosingQuestion: lambda play, ask: f"ask {_format_recipients(ask)} whether {ask.closed_by} is right",
     effects.Reply: lambda play, reply: f'reply {reply.to} "{reply.text}"',
     effects.Help: lambda play, answer: f"help {answer.to}",
     effects.React: lambda play, reaction: "react",

@@ -21,13 +21,11 @@ def severity(incident: Incident, call: Call) -> Answer:
         raise Refused(
             f"{incident.id} is {incident.status}, so its severity stands. Reopen the issue to grade it again."
         )
-    if found is incident.severity and not incident.grade.uncertain:
-        raise Refused(f"{incident.id} is {found.inline_name(call.policy.scale)} already.")
     return change_severity(incident, call, found, reason.strip())
 
 
 def change_severity(incident: Incident, call: Call, new_severity: Severity, reason: str) -> Answer:
-    """Change the severity, or confirm an uncertain one.
+    """Change the severity, or confirm the one it has, which then no edit of the report changes.
 
     Deadlines still count from the original start; a higher severity notifies people (B11, E5).
     """

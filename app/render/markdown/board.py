@@ -95,7 +95,10 @@ def _body(
         title=escape(incident.title),
         summary_line=_summary_line(incident, policy, now),
         unavailable=incident.unavailable,
-        warnings=[escape(warning, 700) for warning in (*_state_warnings(incident), *warnings)],
+        warnings=[
+            *_questions(incident, policy),
+            *(escape(warning, 700) for warning in (*_state_warnings(incident), *warnings)),
+        ],
         deadlines=running_rows,
         decided=decided_rows,
         decided_title=_decided_title(decided_rows),
@@ -125,6 +128,14 @@ def _state_warnings(incident: Incident) -> Iterator[str]:
             f"The postmortem pull request cannot be opened. {incident.postmortem_refusal}"
             " It is tried again every day, and at once on /postmortem."
         )
+
+
+def _questions(incident: Incident, policy: Policy) -> Iterator[Markdown]:
+    """Yield what responders have to decide, because people without rights changed the issue."""
+    if incident.disputed_closing is not None:
+        yield phrases.closing_question(incident.disputed_closing)
+    if (question := phrases.pending_edit_question(incident, policy)) is not None:
+        yield question
 
 
 def _summary_line(incident: Incident, policy: Policy, now: datetime) -> Markdown:

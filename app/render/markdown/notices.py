@@ -13,6 +13,7 @@ from app.core.effective_policy import policy_for
 from app.core.effects import (
     Announce,
     ChannelFailure,
+    ClosingQuestion,
     Escalate,
     Notice,
     Page,
@@ -51,6 +52,7 @@ _LOUDNESS_ORDER: tuple[type[Notice], ...] = (
     ChannelFailure,
     UntouchedQuestion,
     SeverityQuestion,
+    ClosingQuestion,
     Remind,
     Announce,
     Page,
@@ -150,6 +152,9 @@ def _fault_headline(notice: Notice, name: Markdown, title: Markdown, policy: Pol
         return markdown("🛠️ **`.github/incidents.yml` cannot be obeyed**: {}", escape(notice.faults[0], 120))
     if isinstance(notice, ChannelFailure):
         return markdown("📡 **{} {}: the channel {} refused a message**", name, title, escape(notice.channel, 50))
+    if isinstance(notice, ClosingQuestion):
+        by = format_login(notice.closed_by)
+        return markdown("❓ **{} {}: closed by {}, who has no rights here. Is it over?**", name, title, by)
     return markdown("❓ **How severe is “{}”?** Answer `/severity {} reason`", title, _example_severity(policy))
 
 
@@ -220,7 +225,7 @@ def _paragraphs(notices: Sequence[Notice], incident: Incident, policy: Policy, n
             yield _announcement_paragraph(each, policy)
         elif isinstance(each, Remind):
             yield _reminder_paragraph(each, incident, policy, now)
-        elif isinstance(each, SeverityQuestion) and incident.grade.uncertain:
+        elif isinstance(each, SeverityQuestion | ClosingQuestion):
             yield from _question_paragraphs(each, incident, policy)
         else:
             yield from _fault_paragraphs(each)
@@ -364,7 +369,19 @@ def _reminder_paragraph(notice: Remind, incident: Incident, policy: Policy, now:
     return markdown("The **{}** {}. Answer with {}.{}", what, when, answer, alternative)
 
 
-def _question_paragraphs(notice: SeverityQuestion, incident: Incident, policy: Policy) -> Iterator[Markdown]:
+def _question_paragraphs(
+    notice: SeverityQuestion | ClosingQuestion, incident: Incident, policy: Policy
+) -> Iterator[Markdown]:
+    """Yield what is asked, unless it was answered meanwhile."""
+    if isinstance(notice, SeverityQuestion):
+        if incident.grade.uncertain:
+            yield from _severity_question_paragraphs(notice, incident, policy)
+    elif incident.disputed_closing is not None:
+        question = phrases.closing_question(incident.disputed_closing)
+        yield markdown("{} Until then every clock goes on, and so do pages and escalations.", question)
+
+
+def _severity_question_paragraphs(notice: SeverityQuestion, incident: Incident, policy: Policy) -> Iterator[Markdown]:
     thanks = "Thank you for the report, {}. How severe it is could not be read from it, so it counts as **{}** for now."
     yield markdown(thanks, format_login(incident.opened_by), phrases.severity(incident, policy))
     if notice.doubts:

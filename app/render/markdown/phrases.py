@@ -10,7 +10,7 @@ from app.core.clocks import CLOCKS, Deadline, alarms
 from app.core.effective_policy import affected_services
 from app.core.escalation import management_steps, paging_steps
 from app.core.events import Alarm
-from app.core.incident import Incident
+from app.core.incident import DisputedClosing, Incident
 from app.core.lifecycle import Status
 from app.core.on_call import people_of
 from app.core.policy import ON_CALL, Policy
@@ -234,9 +234,39 @@ def impact(incident: Incident) -> Iterator[Markdown]:
         yield markdown("personal data exposed: **{}**", report.personal_data.value)
 
 
+def closing_question(closing: DisputedClosing) -> Markdown:
+    """Ask whether an incident is over whose issue was closed by a person without rights."""
+    return markdown(
+        "The issue was closed by {}, who has no rights here: is it over? If so, {}; if it goes on, reopen the issue.",
+        format_login(closing.by),
+        code_span("/resolve text"),
+    )
+
+
+def pending_edit_question(incident: Incident, policy: Policy) -> Markdown | None:
+    """Ask a responder to decide about an edit of a person without rights; None: there is nothing to decide."""
+    edit = incident.pending_edit
+    if edit is None or not incident.status.open or (incident.grade.by and incident.severity_set_at > edit.at):
+        return None
+    by = format_login(edit.by)
+    if edit.severity > incident.severity:
+        name = edit.severity.display_name(policy.scale)
+        return markdown(
+            "{} changed the report, which by itself would be {} now. Only somebody with rights here lowers: {}.",
+            by,
+            name,
+            code_span(f"/severity {name.lower()} reason"),
+        )
+    return markdown(
+        "{} changed the report in a way that would weaken the rules for this incident. What it said before still"
+        " counts, until somebody with rights here edits the report.",
+        by,
+    )
+
+
 def comment_limit_warning(until: datetime) -> str:
     """Explain on the board that the comment limit of the issue defers further comments."""
     return (
         f"This issue has had many comments, so further ones are held back until {until:%H:%M} UTC and said together"
-        " then. Escalations go out as long as the limit of the day allows. This board stays up to date."
+        " then. Pages and escalations have a limit of their own. This board stays up to date."
     )

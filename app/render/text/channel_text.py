@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from app.core.effective_policy import policy_for
-from app.core.effects import Announce, Escalate, Notice, Page, Remind, SeverityQuestion, UntouchedQuestion
+from app.core.effects import (
+    Announce,
+    ClosingQuestion,
+    Escalate,
+    Notice,
+    Page,
+    Remind,
+    SeverityQuestion,
+    UntouchedQuestion,
+)
 from app.core.incident import Incident
 from app.core.lifecycle import Status
 from app.core.policy import Policy
@@ -29,6 +38,7 @@ _MESSAGE_KINDS: dict[type[Notice], str] = {
     Announce: "announce",
     SeverityQuestion: "ask",
     UntouchedQuestion: "ask",
+    ClosingQuestion: "ask",
 }
 """The name of each notice type in a message; notices of other types go to GitHub only."""
 
@@ -70,6 +80,8 @@ def _subject(notice: Notice, incident: Incident, policy: Policy, now: datetime) 
         return f"{name} {_deadline_phrase(notice)} {due_phrase(notice.due, now)}: {title}"
     if isinstance(notice, UntouchedQuestion):
         return f"{name}, is it still an incident? {title}"
+    if isinstance(notice, ClosingQuestion):
+        return f"{name}, is it over? {title}"
     return f"{name}, how severe is it? {title}" if isinstance(notice, SeverityQuestion) else f"{name}: {title}"
 
 
@@ -97,6 +109,9 @@ def _request_lines(notice: Notice, incident: Incident, policy: Policy, now: date
         since = format_time(notice.since, policy.zone, day=day)
         yield f"Nobody has touched it since {since}: it pages nobody any more."
         yield "Asked: /update text or /ack if it goes on, else /resolve text, on the issue."
+    elif isinstance(notice, ClosingQuestion):
+        yield f"Why: the issue was closed by {defuse_line(notice.closed_by, 60)}, who has no rights there."
+        yield "Asked: /resolve text if it is over; otherwise reopen the issue."
     else:
         yield f"Asked: /severity {Severity.SEV2.display_name(policy.scale).lower()} reason, on the issue."
 

@@ -201,7 +201,7 @@ def _with_author_role(
     if not isinstance(found, TimedEvent) or not inbound.needs_role(found.event, policy.labels):
         return found
     role: Role = ctx.permissions.get_role(tracker, repository.id, found.event.by, now)
-    return replace(found, event=replace(found.event, role=role))
+    return replace(found, event=inbound.with_author_role(found.event, role))
 
 
 def _save_parsed(

@@ -133,8 +133,9 @@ class _RelayContext:
         found: dict[str, Comment] = {}
         for comment in self.tracker.comments(self.incident_key.number, since):
             content = self.ctx.signer.read(self.incident_key, comment) or {}
-            if matching := keys.intersection(content.get("keys", ())):
-                comment_limit.record_posted_comment(self.ctx, self.incident_key, comment)
+            effect_keys = [str(each) for each in content.get("keys", ())]
+            if matching := keys.intersection(effect_keys):
+                comment_limit.record_posted_comment(self.ctx, self.incident_key, comment, effect_keys)
                 found |= dict.fromkeys(matching, comment)
         return found
 

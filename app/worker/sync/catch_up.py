@@ -171,7 +171,7 @@ def _state_or_labels_differ(
 ) -> bool:
     """Return True if the issue's state or labels differ from what is stored, although it was not updated."""
     managed_labels = own_labels(active_policy.policy.labels)
-    closed = stored.incident.closed_at is not None
+    closed = stored.incident.closed_at is not None or stored.incident.disputed_closing is not None
     return (issue.get("state") == "closed") is not closed or labels_of(
         issue
     ) & managed_labels != known_labels & managed_labels

@@ -10,8 +10,9 @@ from app.core.commands.postmortem import open_postmortem
 from app.core.effects import Effect, Help, Notice, PolicyFaultNotice, Reply, RetryRefused
 from app.core.events import Commented, Role
 from app.core.incident import Incident
+from app.core.noise_limits import comment_budget_of_keys
 from app.core.notice_relevance import still_relevant
-from app.github.board_state import find_board, restore_events, role_at
+from app.github.board_state import find_board, restore_events, role_at, trusts_transition
 from app.github.inbound import TimedEvent
 from app.github.incident_history import load_history, with_roles
 from app.github.timeline import list_past_assignees
@@ -44,12 +45,17 @@ def rebuild_incident(ctx: WorkerContext, repository: Repository, number: int, *,
     comments = tracker.comments(number)
     own_comments = [(comment, marker) for comment in comments if (marker := ctx.signer.read(incident_key, comment))]
     board, board_state = find_board(own_comments)
+    board_written_at = (board.updated_at or board.created_at) if board is not None else None
 
     def role(login: str, at: datetime) -> Role:
         known = role_at(board_state, login, at)
         return ctx.permissions.get_role(tracker, repository.id, login, ctx.clock()) if known is None else known
 
-    events = list(with_roles(restore_events(history.events, board_state), active_policy.policy.labels, role))
+    def is_trusted(timed_event: TimedEvent) -> bool:
+        return trusts_transition(board_state, board_written_at, timed_event)
+
+    restored = restore_events(history.events, board_state)
+    events = list(with_roles(restored, active_policy.policy.labels, role, is_trusted=is_trusted))
     folded = fold.fold_events(ctx, incident_key, None, events, active_policy, now)
     with ctx.database.transaction() as db:
         incidents.save_repository(db, repository)
@@ -68,7 +74,8 @@ def rebuild_incident(ctx: WorkerContext, repository: Repository, number: int, *,
             incidents.record_board(db, incident_key, board.id, board.url)
             outbox.complete_by_key(db, incident_key, "show/board", board.url)
         for comment, marker in own_comments:
-            comment_log.record_write(db, incident_key, "comment", comment.id, comment.created_at)
+            budget = comment_budget_of_keys([str(key) for key in marker.get("keys", ())])
+            comment_log.record_write(db, incident_key, "comment", comment.id, comment.created_at, budget)
             _mark_posted_effects(db, incident_key, comment, marker, active_policy)
         _mark_completed_effects(db, incident_key, comments, events, list_past_assignees(history.timeline), history.pull)
         expired_commands = [one for one in events if isinstance(one.event, Commented) and one.at < now - MAX_REPLY_AGE]

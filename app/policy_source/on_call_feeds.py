@@ -95,6 +95,7 @@ class OnCallFeeds:
         self._occurrence_cache: dict[tuple[FeedKey, str, datetime | None], tuple[Occurrence, ...]] = {}
         self._policy_cache: dict[tuple[object, ...], tuple[Policy, Policy, tuple[FeedProblem, ...]]] = {}
         self._lock = threading.Lock()
+        self._logged_refusals: set[tuple[str, str, str]] = set()
 
     def fill_rotations(
         self,
@@ -150,7 +151,9 @@ class OnCallFeeds:
     def _resolve_feed(self, feed: FeedKey, tenant: Tenant) -> ResolvedValue:
         name = feed_name(feed.source)
         found = resolve_feed(name, self._variables, tenant) if name else ResolvedValue(refusal="no name of a feed")
-        if found.refusal:
+        refusal = (feed.source, tenant.repository, found.refusal)
+        if found.refusal and refusal not in self._logged_refusals:
+            self._logged_refusals.add(refusal)  # a policy is loaded for each turn of an incident
             log.warning("feed refused", feed=feed.source, repository=tenant.repository, reason=found.refusal)
         return found
 

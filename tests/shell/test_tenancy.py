@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from app.bootstrap import create_reconciler
-from app.ports import Repository
 from app.sandbox.github import world
 from app.store import policies
 from app.store.database import Database
 from app.store.incidents import count_installations
-from app.store.policies import PolicyScope, StoredPolicy
+from app.store.policies import PolicyScope
 from app.tenancy import Tenant, find_refusal, parse_tenants
 from tests.shell.night import POLICY, SEV1, Night, run_night
 from tests.shell.sink import Sink, connect_sink, run_sink
@@ -145,10 +143,13 @@ def test_fc_s3_words_of_a_feed_of_the_operator_stand_in_no_public_text(
     shown_elsewhere = two.comments(two.open_in_tools())
     assert "'env:FEED_NIGHT' cannot be used, it is no feed of this repository" in shown_elsewhere
     assert "@mallory" in shown_elsewhere, "its turns hold"
-    for word in ("Zaphod", "Trillian", "mona"):
+    log = "".join(capfd.readouterr())
+    for word in ("Zaphod", "Trillian"):
+        assert word not in shown
         assert word not in shown_elsewhere
-        assert word == "mona" or word not in shown
-        assert word == "mona" or word in "".join(capfd.readouterr()) or word == "Trillian", "the operator's log has it"
+        assert word in log, "the operator's log has it"
+    assert "mona" not in shown_elsewhere
+    assert log.count("feed refused") == 1
 
 
 def test_fc_s3_a_feed_read_before_is_of_no_use_to_others(two: TwoTenants, tmp_path: Path) -> None:
@@ -167,20 +168,19 @@ def test_a_policy_in_force_since_an_earlier_release_keeps_its_people(two: TwoTen
     """A stored policy names `env:OPS_URL`: the channel is refused, and everything else of the policy goes on."""
     night, former = two.night, POLICY + "first-notice: {sev1: {via: chat}}\n"
     former += "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [chat]}}\n"
-    number = night.github.person("stranger").opens(night.shop, "Warm up", SEV1, ["incident"])
+    night.github.person("stranger").opens(night.shop, "Warm up", SEV1, ["incident"])
     night.advance_and_settle()
     with night.database.transaction() as db:
         scope = PolicyScope.repository(night.shop.id)
         stored = policies.load_stored_policy(db, scope)
-        policies.save_stored_policy(
-            db, scope, StoredPolicy(text=former, etag=stored.etag, checked_at=night.clock() + timedelta(hours=3))
-        )
-    ctx = night.application.ctx
-    assert night.installation
-    found = ctx.policies.load_cached(night.database, Repository(night.shop.id, "octo/shop", night.installation))
-    assert found.contacts["on-call"] == ("mona", "hubot")
-    assert set(found.channels) == {"ops"}
-    assert number
+        policies.save_stored_policy(db, scope, replace(stored, text=former, checked_at=night.clock()))
+    number = night.github.person("ada").opens(night.shop, "Down", SEV1, ["incident"])
+    night.advance_and_settle()
+    assert "@mona" in two.comments(night.shop.issue(number)), "its people are paged as before"
+    assert "env:OPS_URL is no name of a channel: write `url: env:CHANNEL_NAME` alone" in two.comments(
+        night.shop.issue(number)
+    ).replace("\\", "")
+    assert two.sink.requests == []
 
 
 def test_a_list_of_tenants_is_read_in_any_case_and_what_is_none_is_named() -> None:

@@ -212,7 +212,7 @@ def serve(application: Application, *, web: bool, worker: bool, queue: Queue | N
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    app_check = AppCheck(application.client).start()
+    app_check = AppCheck(application.client)
     receiver = http_server(application, queue, app_check) if web else None
     admin = admin_server(application, app_check)
     audit_loop = AuditLoop(
@@ -220,6 +220,7 @@ def serve(application: Application, *, web: bool, worker: bool, queue: Queue | N
     )
     if receiver is not None:
         log.info("listening", url=f"http://{application.settings.host}:{receiver.port}/webhook")
+    app_check.start()
     try:
         if worker and not web and hasattr(os, "nice"):
             os.nice(_WORKER_NICE_LEVEL)  # answering GitHub within 10 s comes before our own work

@@ -197,11 +197,12 @@ def _read_logged_settings() -> Settings:
 
 
 def _run_services(*, web: bool, worker: bool) -> int:
-    from app import bootstrap
+    from app import bootstrap, settings
 
     found = _read_logged_settings()
     if web and worker and not found.has_credentials:
         return _serve_sandbox(found)
+    settings.require_app_credentials(found)
     bootstrap.warn_if_root(found)
     with bootstrap.open_application(found, _utc_now) as application:
         bootstrap.serve(application, web=web, worker=worker)

@@ -68,10 +68,10 @@ def private_key() -> str:
     return AppRegistration.generate().private_key_pem
 
 
-def assert_one_line(done: subprocess.CompletedProcess[str], *words: str, secret: str = PASSWORD) -> None:
-    """One line after the warnings, exit code 1, the words in it, and nothing of the password."""
+def assert_one_line(done: subprocess.CompletedProcess[str], *words: str, secret: str = PASSWORD, code: int = 1) -> None:
+    """One line after the warnings, that exit code, the words in it, and nothing of the password."""
     lines = [line for line in done.stderr.splitlines() if "running as root" not in line]
-    assert (done.returncode, done.stdout, len(lines)) == (1, "", 1), done.stderr
+    assert (done.returncode, done.stdout, len(lines)) == (code, "", 1), done.stderr
     assert lines[0].startswith("muster: ")
     for word in words:
         assert word in lines[0]
@@ -147,20 +147,20 @@ def test_ts17_a_pooler_in_transaction_mode_is_found_at_the_first_connection(serv
 @pytest.mark.parametrize(
     ("url", "words", "secret"),
     [
-        ("mysql://u:{}@h/d", "begins with mysql://", PASSWORD),
-        ("postgresql+psycopg://u:{}@h/d", "begins with postgresql+psycopg://", PASSWORD),
-        ("postgresql://u:{}@h/d", "percent-encoded", "left/right77"),
-        ("postgresql://u:{}@h/d", "percent-encoded", "left77@right77"),
-        ("postgresql://u:{}@h/d", "percent-encoded", "left%zzright"),
-        ("postgresql://u:{}@h:54x32/d", "percent-encoded", PASSWORD),
-        ("hunter-two-3141", "percent-encoded", PASSWORD),
+        ("mysql://u:{}@h/d", "is not PostgreSQL", PASSWORD),
+        ("postgresql+psycopg://u:{}@h/d", "write it as postgresql://", PASSWORD),
+        ("postgresql://u:{}@h/d", "percent-encode", "left/right77"),
+        ("postgresql://u:{}@h/d", "percent-encode", "left77@right77"),
+        ("postgresql://u:{}@h/d", "percent-encode", "left%zzright"),
+        ("postgresql://u:{}@h:54x32/d", "DATABASE_URL", PASSWORD),
+        ("hunter-two-3141", "DATABASE_URL", PASSWORD),
     ],
 )
 def test_fc_s14_a_malformed_address_shows_nothing_of_the_password(
     tmp_path: Path, url: str, words: str, secret: str
 ) -> None:
     done = run_muster(url.format(secret), tmp_path, "db", "status")
-    assert_one_line(done, "DATABASE_URL", words, secret=secret)
+    assert_one_line(done, "DATABASE_URL", words, secret=secret, code=2)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_ts14_addresses_that_work_are_taken(url: str) -> None:
 def test_fc_o4_a_home_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "var").write_text("a file")
     done = run_muster("", tmp_path, "db", "status")
-    assert_one_line(done, "var/postgres", "MUSTER_HOME", "DATABASE_URL")
+    assert_one_line(done, "MUSTER_HOME", "cannot be written", "DATABASE_URL", code=2)
 
 
 def test_fc_s9_root_that_serves_is_told_what_to_do(tmp_path: Path) -> None:

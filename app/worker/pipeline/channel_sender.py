@@ -152,7 +152,9 @@ def _find_channel(ctx: WorkerContext, claimed: ClaimedMessage) -> ChannelConfig 
     if not still_relevant(claimed.notice, stored.incident, frozenset()):
         return None
     tracker = ctx.tracker(repository).with_priority(Priority(stored.incident.severity))
-    unconfirmed_reports.admit_or_throttle(ctx, tracker, claimed.incident_key, stored.incident, claimed.notice.key)
+    unconfirmed_reports.admit_or_throttle(
+        ctx, tracker, claimed.incident_key, stored.incident, claimed.notice.key, claimed.channel
+    )
     return ctx.policies.load_cached(ctx.database, repository).channels.get(claimed.channel)
 
 

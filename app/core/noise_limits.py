@@ -57,10 +57,13 @@ UNCONFIRMED_PERIOD = timedelta(minutes=10)
 _MAX_UNCONFIRMED_NOTIFICATIONS = 3
 """The most comments in `UNCONFIRMED_PERIOD` that notify people of unconfirmed incidents of one repository (M30)."""
 
+_MAX_UNCONFIRMED_MESSAGES_PER_WINDOW = ((UNCONFIRMED_PERIOD, 8),)
+"""The most messages to one channel in each window about unconfirmed incidents of one repository."""
+
 
 @dataclass(frozen=True, slots=True)
 class UnconfirmedReport:
-    """An incident reported without rights that waits to notify people; `notified_at` is when it last did."""
+    """An incident reported without rights that waits to notify people; `notified_at` is when it first did."""
 
     number: int
     login: str
@@ -126,11 +129,14 @@ def is_confirmed(incident: Incident) -> bool:
 def next_notification_at(number: int, login: str, recent: Sequence[UnconfirmedReport], now: datetime) -> datetime:
     """Return when an unconfirmed incident may notify people; `now`: at once.
 
-    `recent` are all incidents of its repository that notified, or tried to, in the last `UNCONFIRMED_PERIOD`, or are
-    still on hold.  A few reports, each by another person, are not delayed.
+    `recent` are all incidents of its repository that notified for the first time in the last `UNCONFIRMED_PERIOD`, or
+    are still on hold.  A few reports, each by another person, are not delayed, and none delays what another one that
+    has notified people says later.
     """
     reports = {asking.number: asking for asking in recent}
     reports.setdefault(number, UnconfirmedReport(number, login))
+    if reports[number].notified_at is not None:
+        return now
     own = [asking for asking in reports.values() if asking.login == login]
     next_time = now
     if len(own) > 1:
@@ -143,6 +149,14 @@ def next_notification_at(number: int, login: str, recent: Sequence[UnconfirmedRe
             ),
         )
     return next_time
+
+
+def next_message_at(message_times: Sequence[datetime], now: datetime) -> datetime:
+    """Return when the next message about an unconfirmed incident may go to one channel; `now`: at once.
+
+    `message_times` are those of all such messages of one repository to that channel.
+    """
+    return _next_free_time(sorted(message_times), now, _MAX_UNCONFIRMED_MESSAGES_PER_WINDOW)
 
 
 def _notified_times(reports: Iterable[UnconfirmedReport]) -> list[datetime]:

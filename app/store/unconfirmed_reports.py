@@ -13,6 +13,8 @@ from app.store.serialization import parse_incident
 
 _MAX_THROTTLED_AGE = timedelta(hours=1)
 """A throttled report without a request to notify for this long is dropped: it was closed or became unreachable."""
+_MAX_MESSAGE_AGE = timedelta(hours=1)
+"""How long it is recorded which notices of unconfirmed incidents went to a channel."""
 
 
 UNCONFIRMED_NOTE = "waits until somebody with rights has confirmed the incident, or few others wait"
@@ -54,13 +56,14 @@ def last_admitted_key(db: Db, incident_key: IncidentKey) -> str:
 
 
 def admit(db: Db, incident_key: IncidentKey, login: str, notice_key: str, now: datetime) -> None:
-    """Admit a report: it may notify people for that notice."""
+    """Admit a report: it may notify people for that notice.  The time of the first one is kept."""
     db.execute(
-        "INSERT INTO unconfirmed_report (repo_id, number, login, "
-        "requested_at, notified_at, last_admitted_key, throttled)"
+        "INSERT INTO unconfirmed_report"
+        " (repo_id, number, login, requested_at, notified_at, last_admitted_key, throttled)"
         " VALUES (%s, %s, %s, %s, %s, %s, false) ON CONFLICT (repo_id, number) DO UPDATE SET"
-        " requested_at = excluded.requested_at, notified_at = "
-        "excluded.notified_at, last_admitted_key = excluded.last_admitted_key, throttled = false",
+        " requested_at = excluded.requested_at,"
+        " notified_at = coalesce(unconfirmed_report.notified_at, excluded.notified_at),"
+        " last_admitted_key = excluded.last_admitted_key, throttled = false",
         (incident_key.repo_id, incident_key.number, login, now, now, notice_key),
     )
 
@@ -107,16 +110,45 @@ def list_throttled_incidents(db: Db, repo_id: int, since: datetime, now: datetim
 
 def release_confirmed(db: Db, incident_key: IncidentKey, now: datetime) -> None:
     """Release a report that a person with rights confirmed: its deferred items are due at once."""
-    released = db.execute(
+    db.execute(
         "DELETE FROM unconfirmed_report WHERE repo_id = %s AND number = %s AND throttled",
         (incident_key.repo_id, incident_key.number),
     )
-    if released.rowcount:
-        db.execute(
-            "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight')"
-            " AND not_before > %s AND note = %s",
-            (now, incident_key.repo_id, incident_key.number, now, UNCONFIRMED_NOTE),
-        )
+    db.execute(
+        "UPDATE outbox SET not_before = %s WHERE repo_id = %s AND number = %s AND state IN ('pending', 'in_flight')"
+        " AND not_before > %s AND note = %s",
+        (now, incident_key.repo_id, incident_key.number, now, UNCONFIRMED_NOTE),
+    )
+
+
+def list_message_times(db: Db, repo_id: int, channel: str, since: datetime) -> list[datetime]:
+    """List when unconfirmed incidents of a repository notified people through a channel after then."""
+    rows = db.execute(
+        "SELECT at FROM unconfirmed_message WHERE repo_id = %s AND channel = %s AND at > %s ORDER BY at",
+        (repo_id, channel, since),
+    ).fetchall()
+    return [row["at"] for row in rows]
+
+
+def list_message_keys(db: Db, incident_key: IncidentKey, channel: str) -> set[str]:
+    """List the recent notices of an unconfirmed incident that went, or were admitted, to a channel."""
+    rows = db.execute(
+        "SELECT key FROM unconfirmed_message WHERE repo_id = %s AND number = %s AND channel = %s",
+        (incident_key.repo_id, incident_key.number, channel),
+    ).fetchall()
+    return {row["key"] for row in rows}
+
+
+def record_message(db: Db, incident_key: IncidentKey, channel: str, notice_key: str, now: datetime) -> None:
+    """Record that a notice may go to a channel, and delete the old records of the repository."""
+    db.execute(
+        "DELETE FROM unconfirmed_message WHERE repo_id = %s AND at < %s", (incident_key.repo_id, now - _MAX_MESSAGE_AGE)
+    )
+    db.execute(
+        "INSERT INTO unconfirmed_message (repo_id, number, channel, key, at) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
+        (incident_key.repo_id, incident_key.number, channel, notice_key, now),
+    )
 
 
 def load_digest(db: Db, repo_id: int) -> UnconfirmedDigest | None:

@@ -14,7 +14,8 @@ from app.store.database import Db
 
 _REPOSITORY_TABLES: tuple[LiteralString, ...] = (
     *("incident", "event", "alarm", "outbox", "incident_number"),
-    *("comment_log", "comment_limit", "unconfirmed_report", "unconfirmed_digest", "policy_review", "repository"),
+    *("comment_log", "comment_limit", "unconfirmed_report", "unconfirmed_digest", "unconfirmed_message"),
+    *("policy_review", "failed_processing", "repository"),
 )
 
 

@@ -82,6 +82,7 @@ TABLES = (
         "comment_limit",
         "unconfirmed_report",
         "unconfirmed_digest",
+        "unconfirmed_message",
         "audit_finding",
         "uninstalled_repository",
         "failed_processing",

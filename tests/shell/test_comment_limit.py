@@ -249,7 +249,7 @@ def test_c5_m30_a_flood_of_one_account_pages_once_and_is_told_in_one_comment(ton
     numbers = open_flood(tonight, 1)
     called, digests = find_paged_issues_and_digests(tonight, numbers)
     assert called == numbers[:1]
-    assert len(tonight.notices(numbers[0])) == 2, "its page, and the digest; not even the page after five minutes"
+    assert len(tonight.notices(numbers[0])) == 3, "its pages and the digest: the others do not hold it back (FC-M2)"
     assert len(digests) == 1
     assert f"{len(numbers) - 1} more reports by 1 person" in digests[0]
     assert f"#{numbers[1]}" in digests[0]
@@ -269,7 +269,7 @@ def test_c5_m30_a_flood_of_fifty_accounts_pages_three_times(tonight: Night, figu
     numbers = open_flood(tonight, choose_size(8, 50))
     called, digests = find_paged_issues_and_digests(tonight, numbers)
     assert called == numbers[:3]
-    assert sum(len(tonight.notices(number)) for number in numbers) == 3 + len(digests)
+    assert not [number for number in numbers[3:] if tonight.notices(number)]
     assert len(digests) == 1
     assert f"{len(numbers) - 3} more reports" in digests[0]
     figures.record(
@@ -306,6 +306,63 @@ def test_c5_m30_a_flood_pages_by_a_channel_no_more_often_than_by_a_comment(datab
         )
         outage.times = 1
         tonight.github.faults.clear()
+
+
+def test_fc_m2_a_second_report_holds_back_neither_its_own_page_nor_that_of_the_first(tonight: Night) -> None:
+    """FC-M2: the second one of the same person pages after ten minutes, and the digest mentions it at once."""
+    first = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+    tonight.advance_and_settle()
+    tonight.clock.at += timedelta(minutes=2)
+    second = tonight.github.person("stranger").opens(tonight.shop, "Search is down", SEV1, ["incident"])
+    tonight.advance_and_settle()
+    (digest,) = [body for body in tonight.notices(first) if body.startswith("📥")]
+    assert f"#{second}" in digest
+    assert "@mona" in digest
+    tonight.run_for(minutes=4)
+    assert [body for body in tonight.notices(first) if "page 2" in body]
+    assert not tonight.notices(second)
+    tonight.run_for(minutes=4)
+    assert [body for body in tonight.notices(second) if "@mona" in body]
+
+
+def test_fc_s4_an_outsider_closes_and_reopens_twenty_times(database: Database) -> None:
+    """FC-S4: it rings once for the report, and once where a restart is due, by comment and by channel alike."""
+    policy = POLICY + (
+        "first-notice: {sev1: {via: [pager, chat]}}\n"
+        "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager, chat]}}\n"
+    )
+    with run_night(database, policy) as tonight, run_sink(tonight.clock) as pager:
+        connect_sink(tonight, pager)
+        stranger = tonight.github.person("stranger")
+        number = stranger.opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+        tonight.advance_and_settle()
+        messages, notices = len(pager.requests), len(tonight.notices(number))
+        for _ in range(20):
+            stranger.closes(tonight.shop, number)
+            tonight.advance_and_settle(1)
+            stranger.reopens(tonight.shop, number)
+            tonight.advance_and_settle(1)
+        assert len(pager.requests) == messages
+        assert len(tonight.notices(number)) == notices
+        assert tonight.incident(number).status.open
+
+
+def test_fc_s4_one_channel_gets_so_many_messages_of_unconfirmed_incidents(database: Database) -> None:
+    """FC-S4: a ceiling for each channel; the first notice of each incident and confirmed ones are not counted."""
+    policy = POLICY + (
+        "first-notice: {sev1: {via: pager}}\n"
+        "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager]}}\n"
+        "escalation: {sev1: [{after: 0m, to: on-call, until: ack, repeat: 1m, via: pager}]}\n"
+    )
+    with run_night(database, policy) as tonight, run_sink(tonight.clock) as pager:
+        connect_sink(tonight, pager)
+        number = tonight.github.person("stranger").opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
+        tonight.settle()
+        tonight.run_for(minutes=9)
+        assert len(pager.requests) == 8
+        tonight.github.person("ada").comments(tonight.shop, number, "/severity sev1")
+        tonight.advance_and_settle(60)
+        assert len(pager.requests) > 8, "a responder has confirmed it"
 
 
 def test_c5_m30_people_with_rights_page_as_often_as_they_report(tonight: Night) -> None:

@@ -30,22 +30,53 @@ log = structlog.get_logger()
 
 
 def admit_or_throttle(
-    ctx: WorkerContext, tracker: Tracker, incident_key: IncidentKey, incident: Incident, key: str
+    ctx: WorkerContext, tracker: Tracker, incident_key: IncidentKey, incident: Incident, key: str, channel: str = ""
 ) -> None:
     """Return if the incident may notify people, else raise Throttled: too many unconfirmed reports did lately.
 
-    `key` is that of the first notice.  Permissions are looked up only when another unconfirmed incident is close in
-    time.  If GitHub does not return them, the incident is admitted: one page too many is better than an incident that
-    is never noticed.
+    `key` is that of the first notice, `channel` the name of the channel that carries it; empty: a comment.  What one
+    channel gets about unconfirmed incidents is limited, too, but for the first notice of each.
     """
     if noise_limits.is_confirmed(incident) or not incident.opened_by:
         return
-    now, login, rights = ctx.clock(), incident.opened_by, dict[str, bool]()
+    if _admit_report(ctx, tracker, incident_key, incident.opened_by, key):
+        _admit_message(ctx, tracker, incident_key, incident.opened_by, key, channel)
+
+
+def _admit_message(
+    ctx: WorkerContext, tracker: Tracker, incident_key: IncidentKey, login: str, key: str, channel: str
+) -> None:
+    """Return if the channel may carry one more notice of an unconfirmed incident, else raise Throttled."""
+    now = ctx.clock()
+    with ctx.database.autocommit() as db:  # the common path: without the lock, as below
+        known = unconfirmed_reports.list_message_keys(db, incident_key, channel)
+        if not known or key in known:
+            unconfirmed_reports.record_message(db, incident_key, channel, key, now)
+            return
+    with ctx.database.transaction() as db:
+        unconfirmed_reports.lock_repository(db, incident_key.repo_id)
+        since = now - noise_limits.UNCONFIRMED_PERIOD
+        times = unconfirmed_reports.list_message_times(db, incident_key.repo_id, channel, since)
+        until = noise_limits.next_message_at(times, now)
+        if until <= now:
+            unconfirmed_reports.record_message(db, incident_key, channel, key, now)
+            return
+    if not _has_rights(ctx, tracker, incident_key, login, now):
+        raise Throttled(until, unconfirmed_reports.UNCONFIRMED_NOTE)
+
+
+def _admit_report(ctx: WorkerContext, tracker: Tracker, incident_key: IncidentKey, login: str, key: str) -> bool:
+    """Return if the incident may notify people, else raise Throttled; False: its author is known to have rights.
+
+    Permissions are looked up only when another unconfirmed incident is close in time.  If GitHub does not return them,
+    the incident is admitted: one page too many is better than an incident that is never noticed.
+    """
+    now, rights = ctx.clock(), dict[str, bool]()
     with (
         ctx.database.autocommit() as db
     ):  # the common path: without the lock, so that incidents do not wait for each other
         if unconfirmed_reports.last_admitted_key(db, incident_key) == key:
-            return  # admitted before, but posting failed afterwards
+            return True  # admitted before, but posting failed afterwards
         unknown = _logins_to_check(
             incident_key,
             login,
@@ -55,11 +86,11 @@ def admit_or_throttle(
     while True:
         rights |= {each: _has_rights(ctx, tracker, incident_key, each, now) for each in unknown}
         if rights.get(login, False):
-            return
+            return False
         with ctx.database.transaction() as db:
             unconfirmed_reports.lock_repository(db, incident_key.repo_id)
             if unconfirmed_reports.last_admitted_key(db, incident_key) == key:
-                return
+                return True
             recent = unconfirmed_reports.list_recent(
                 db, incident_key.repo_id, now - noise_limits.UNCONFIRMED_PERIOD, now
             )
@@ -69,6 +100,7 @@ def admit_or_throttle(
                 break
     if until > now:
         raise Throttled(until, unconfirmed_reports.UNCONFIRMED_NOTE)
+    return True
 
 
 def _logins_to_check(

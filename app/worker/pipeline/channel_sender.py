@@ -157,7 +157,9 @@ def _find_channel(ctx: WorkerContext, claimed: ClaimedMessage) -> tuple[ChannelC
     if (until := not_before([claimed.notice], policy, now)) > now:
         raise Throttled(until, "it waits for working hours")
     tracker = ctx.tracker(repository).with_priority(Priority(stored.incident.severity))
-    unconfirmed_reports.admit_or_throttle(ctx, tracker, claimed.incident_key, stored.incident, claimed.notice.key)
+    unconfirmed_reports.admit_or_throttle(
+        ctx, tracker, claimed.incident_key, stored.incident, claimed.notice.key, claimed.channel
+    )
     channel = policy.channels.get(claimed.channel)
     if channel is None:
         return None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import httpx
 import psycopg
@@ -23,7 +24,7 @@ from app.channels import ChannelRegistry
 from app.failpoints import Failpoints
 from app.github.auth import AppKey
 from app.github.client import Client
-from app.github.installations import list_installed_repositories
+from app.github.installations import RepositoryDirectory, list_installed_repositories, locate_repository
 from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_source.active_policy import PolicySource
@@ -40,6 +41,7 @@ from app.web.webhook import MAX_BODY_BYTES
 from app.worker.context import LEASE_PERIOD, WorkerContext
 from app.worker.jobs import Queue
 from app.worker.monitoring.self_audit import AuditLoop, readiness_problems, update_gauges
+from app.worker.pipeline.repository_mapping import save_located
 from app.worker.sync.rebuild import rebuild_incident as rebuild_one
 from app.worker.sync.reconciler import Reconciler
 
@@ -133,9 +135,11 @@ def build(
     client = Client(
         settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, rate_limiter, wait
     )
+    directory = RepositoryDirectory(client, partial(save_located, database))
     ctx = WorkerContext(
         database=database,
-        tracker=lambda repository: GitHubTracker(client, repository),
+        tracker=lambda repository: GitHubTracker(client, repository, directory=directory),
+        locate=partial(locate_repository, client),
         signer=Signer(settings.webhook_secrets, settings.app_id),
         clock=clock,
         policies=PolicySource(OnCallFeeds(http_client, settings.feeds)),

@@ -124,13 +124,16 @@ INSTALLATION_EVENTS = frozenset({"installation", "installation_repositories"})
 class InstallationChange:
     """Repositories (by id) that were added to or removed from an installation of the App.
 
-    `whole_installation`: the installation itself was deleted.
+    `whole_installation`: the installation itself was deleted.  `resumed`: it works again, or its owner accepted
+    permissions that it lacked; `unsuspended`: it was suspended before.
     """
 
     installation: int
     removed: tuple[int, ...] = ()
     added: tuple[int, ...] = ()
     whole_installation: bool = False
+    resumed: bool = False
+    unsuspended: bool = False
 
 
 def installation_change_of(event_name: str, payload: Json) -> InstallationChange | None:
@@ -141,6 +144,8 @@ def installation_change_of(event_name: str, payload: Json) -> InstallationChange
         if action == "created":
             return InstallationChange(_github_id(installation), added=repository_ids)
         return InstallationChange(_github_id(installation), removed=repository_ids, whole_installation=True)
+    if event_name == "installation" and action in ("unsuspend", "new_permissions_accepted"):
+        return InstallationChange(_github_id(installation), resumed=True, unsuspended=action == "unsuspend")
     if event_name == "installation_repositories":
         added = _repository_ids(payload, "repositories_added")
         removed = _repository_ids(payload, "repositories_removed")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from app.core.events import Role
-from app.github.client import MAX_PAGES, ApiResponse, Client, Moved
+from app.github.client import MAX_PAGES, ApiResponse, Client, InstallationGone
+from app.github.installations import RepositoryDirectory, api_path
 from app.ports import (
     Annotation,
     CalendarFile,
@@ -49,12 +50,15 @@ _MAX_SUMMARY_CHARS = 65_535
 class GitHubTracker:
     """Implements `app.ports.Tracker` over GitHub's REST API.
 
-    `guard` is called immediately before each write; if it raises, nothing is written.
+    Every call names the repository by its id, since the name of a renamed one may belong to another by now.  `guard` is
+    called immediately before each write; if it raises, nothing is written.  `directory` knows
+    where a repository is whose installation was replaced.
     """
 
     client: Client
     repository: Repository
     guard: Callable[[], None] = lambda: None
+    directory: RepositoryDirectory = field(default_factory=RepositoryDirectory)
 
     def with_guard(self, guard: Callable[[], None]) -> GitHubTracker:
         """Return a copy that calls `guard` immediately before each write."""
@@ -121,9 +125,8 @@ class GitHubTracker:
     def comments_by_update(self) -> Iterator[Comment]:
         """Yield the repository's comments, newest update first, fetching pages as they are consumed."""
         params = {"sort": "updated", "direction": "desc"}
-        pages = self.client.list_rows(
-            self.repository.installation, _api_path(self.repository, "/issues/comments"), params
-        )
+        found = self.directory.present(self.repository)
+        pages = self.client.list_rows(found.installation, api_path(found, "/issues/comments"), params)
         return (comment_from(row) for row in pages)
 
     def lock(self, number: int) -> IssueLock:
@@ -152,12 +155,12 @@ class GitHubTracker:
 
     def policy(self, etag: str) -> PolicyFile:
         """Fetch the repository's policy file unless it still matches the etag."""
-        return self._fetch_policy(_own_repository, etag)
+        return self._fetch_policy(etag, organisation=False)
 
     def organisation_policy(self, etag: str) -> PolicyFile:
         """Fetch the organisation's policy file; a file that we may not read counts as none."""
         try:
-            return self._fetch_policy(_organisation_repository, etag)
+            return self._fetch_policy(etag, organisation=True)
         except DeliveryFailed as failed:
             if failed.retry_after is not None:
                 raise
@@ -170,9 +173,8 @@ class GitHubTracker:
         """
         if any(part in ("", ".", "..") for part in path.split("/")):
             raise DeliveryFailed("it is not a path in a repository, such as rotas/on-call.ics", retry_after=None)
-        where = _organisation_repository if organisation else _own_repository
         try:
-            answer = self._fetch_content(where, path, etag)
+            answer = self._fetch_content(path, etag, organisation=organisation)
         except NotFound:
             return CalendarFile(None, "")
         if answer.not_modified:
@@ -184,22 +186,45 @@ class GitHubTracker:
             raise DeliveryFailed(f"it is larger than {_MAX_FEED_BYTES} bytes", retry_after=None)
         return CalendarFile(base64.b64decode(body.get("content") or ""), answer.headers.get("etag", ""))
 
-    def _fetch_policy(self, where: Callable[[Repository], str], etag: str) -> PolicyFile:
+    def _fetch_policy(self, etag: str, *, organisation: bool) -> PolicyFile:
         try:
-            answer = self._fetch_content(where, POLICY_PATH, etag)
+            answer = self._fetch_content(POLICY_PATH, etag, organisation=organisation)
         except NotFound:
             return PolicyFile(None, "")
         if answer.not_modified:
             return PolicyFile(None, etag, unchanged=True)
         return PolicyFile(_file_text(answer.body), answer.headers.get("etag", ""))
 
-    def _fetch_content(self, where: Callable[[Repository], str], path: str, etag: str) -> ApiResponse:
-        """Fetch a file of the repository that `where` names, following a rename of ours.  Raises NotFound."""
-        return self._follow_rename(
-            lambda found: self.client.call(
-                found.installation, "GET", f"/repos/{where(found)}/contents/{quote(path)}", etag=etag
-            )
-        )
+    def _fetch_content(self, path: str, etag: str, *, organisation: bool) -> ApiResponse:
+        """Fetch a file of this repository, or of its organisation's `.github`.  Raises NotFound."""
+        if organisation:
+            return self._call_installation(lambda found: self._fetch_organisation_content(found, path, etag))
+        return self._request("GET", f"/contents/{quote(path)}", etag=etag)
+
+    def _fetch_organisation_content(self, repository: Repository, path: str, etag: str) -> ApiResponse:
+        """Fetch a file of the organisation's `.github`, whose owner is known by name alone.
+
+        A former name of the organisation may be a stranger's by now, so any news from there counts only if the owner
+        of our repository still has that name.
+        """
+
+        def fetch(named: Repository, etag: str) -> ApiResponse:
+            owner = named.name.partition("/")[0]
+            path_of_file = f"/repos/{owner}/.github/contents/{quote(path)}"
+            return self.client.call(repository.installation, "GET", path_of_file, etag=etag)
+
+        answer, missing = None, NotFound("")
+        try:
+            answer = fetch(repository, etag)
+        except NotFound as failed:
+            missing = failed
+        if answer is None or (not answer.not_modified and isinstance(answer.body, dict) and answer.body.get("content")):
+            present = self.directory.fetch_present_state(repository)
+            if present.name.partition("/")[0].lower() != repository.name.partition("/")[0].lower():
+                return fetch(present, "")
+        if answer is None:
+            raise missing
+        return answer
 
     def file(self, path: str, ref: str) -> str | None:
         """Fetch the text of a file at a commit or branch; None if there is none."""
@@ -280,8 +305,12 @@ class GitHubTracker:
 
         That is the first one merged, since what was merged stays merged, else the newest one in any state.
         """
-        owner = self.repository.name.partition("/")[0]
-        rows = list(self._list_rows("/pulls", {"head": f"{owner}:{branch}", "state": "all"}))
+        return self._pull_of(branch, self.repository.name)
+
+    def _pull_of(self, branch: str, name: str) -> PullRequest | None:
+        listed = self._list_rows("/pulls", {"head": f"{name.partition('/')[0]}:{branch}", "state": "all"})
+        # The owner's name may be somebody else's by now, who may have a fork with a branch of that name.
+        rows = [row for row in listed if _is_head_in(row, self.repository.id)]
         if merged := [row for row in rows if row.get("merged_at")]:
             return pull_from(min(merged, key=lambda row: row["merged_at"]))
         return pull_from(max(rows, key=lambda row: row["number"])) if rows else None
@@ -344,6 +373,9 @@ class GitHubTracker:
             )
         except DeliveryFailed as failed:
             existing = self.pull_of(file.branch) if failed.retry_after is None else None
+            if existing is None and failed.retry_after is None:
+                renamed = self._call_installation(self.directory.fetch_present_state)
+                existing = self._pull_of(file.branch, renamed.name) if renamed.name != self.repository.name else None
             if existing is None:
                 raise
             return existing
@@ -365,13 +397,16 @@ class GitHubTracker:
         json: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
+        etag: str = "",
     ) -> ApiResponse:
         def send(found: Repository) -> ApiResponse:
             if method != "GET":
                 self.guard()
-            return self.client.call(found.installation, method, _api_path(found, path), json=json, params=params)
+            return self.client.call(
+                found.installation, method, api_path(found, path), json=json, params=params, etag=etag
+            )
 
-        return self._follow_rename(send)
+        return self._call_installation(send)
 
     def _response_time(self, answer: ApiResponse) -> datetime:
         """Return when GitHub answered: by its clock to the second, or by ours if the header is missing."""
@@ -381,37 +416,20 @@ class GitHubTracker:
             return self.client.now
 
     def _list_rows(self, path: str, params: Mapping[str, str | int] | None = None, *, key: str = "") -> list[Any]:
-        return self._follow_rename(
-            lambda found: list(self.client.list_rows(found.installation, _api_path(found, path), params, key=key))
+        return self._call_installation(
+            lambda found: list(self.client.list_rows(found.installation, api_path(found, path), params, key=key))
         )
 
-    def _follow_rename(self, send: Callable[[Repository], _T]) -> _T:
-        """Call `ask` with the repository and, if it has moved, again under its present name."""
+    def _call_installation(self, send: Callable[[Repository], _T]) -> _T:
+        """Call `send` with the repository and, if its installation is gone, once more with the one that it has now."""
+        found = self.directory.present(self.repository)
         try:
-            return send(self.repository)
-        except Moved:
-            return send(self._find_renamed())
-
-    def _find_renamed(self) -> Repository:
-        """Return the repository under its present name.  Raises NotFound if it is not the repository that moved."""
-        rows = self.client.list_rows(self.repository.installation, "/installation/repositories", key="repositories")
-        name = next((str(row["full_name"]) for row in rows if row["id"] == self.repository.id), self.repository.name)
-        if name == self.repository.name:
-            raise NotFound(f"{name}: what was asked for has moved to another repository")
-        return replace(self.repository, name=name)
-
-
-def _own_repository(repository: Repository) -> str:
-    return repository.name
-
-
-def _organisation_repository(repository: Repository) -> str:
-    """Return the repository in which an organisation keeps its common files."""
-    return f"{repository.name.partition('/')[0]}/.github"
-
-
-def _api_path(repository: Repository, path: str) -> str:
-    return f"/repos/{repository.name}{path}"
+            return send(found)
+        except InstallationGone:
+            located = self.directory.find_replacement(found)
+            if located is None:
+                raise
+        return send(located)
 
 
 _ROLES = {
@@ -447,6 +465,12 @@ def _issue_number_of(url: object) -> int:
     """Return the issue number in an API URL; 0 if there is none."""
     number = str(url or "").rpartition("/")[2]
     return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+
+
+def _is_head_in(row: Mapping[str, Any], repository_id: int) -> bool:
+    """Return True if the branch of a pull request is in that repository, and not in a fork."""
+    head_repository = (row.get("head") or {}).get("repo") or {}
+    return not repository_id or head_repository.get("id") == repository_id
 
 
 def pull_from(row: Mapping[str, Any]) -> PullRequest:

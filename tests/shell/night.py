@@ -83,6 +83,8 @@ TABLES = (
         "unconfirmed_digest",
         "audit_finding",
         "uninstalled_repository",
+        "suspended_alarm",
+        "tombstone",
     ),
 )
 

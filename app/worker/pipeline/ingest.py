@@ -30,6 +30,7 @@ from app.worker.context import WorkerContext
 from app.worker.pipeline import channel_messages
 from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, dead_letter_delivery
 from app.worker.pipeline.policy_check import list_policy_deliveries, publish_check
+from app.worker.pipeline.repository_mapping import confirm_mapping
 
 log = structlog.get_logger()
 
@@ -64,6 +65,7 @@ def process_incident(ctx: WorkerContext, incident_key: IncidentKey) -> bool:
         known = incidents.load_incident(db, incident_key)
     if repository is None or not (waiting or known):
         return True
+    repository = confirm_mapping(ctx, repository)
     if found := list_policy_deliveries(incident_key, waiting):
         return publish_check(ctx, repository, found, now)
     tracker = ctx.tracker(repository).with_priority(Priority(known.incident.severity if known else None))

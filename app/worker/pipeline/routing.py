@@ -67,13 +67,14 @@ def _route(db: Db, deliveries: Iterable[Delivery]) -> list[IncidentKey]:
     informative = list[tuple[Delivery, IncidentKey]]()
     for delivery, route in routes:
         if route.repository is not None:
-            if known_repositories.get(route.repository.id) != route.repository:
-                incidents.save_repository(db, route.repository)
-                known_repositories[route.repository.id] = route.repository
+            repository = incidents.save_seen_repository(
+                db, known_repositories.get(route.repository.id), route.repository, delivery.received_at
+            )
+            known_repositories[repository.id] = repository
             if route.may_change_policy:
-                to_process += _invalidate_policy(db, route.repository)
+                to_process += _invalidate_policy(db, repository)
         if route.installation_change is not None:
-            uninstall.record_installation_change(db, route.installation_change, delivery.received_at)
+            to_process += uninstall.record_installation_change(db, route.installation_change, delivery.received_at)
         if route.incident_key is not None:
             bucket = (
                 redundant if _is_redundant(route.labels_seen, known_labels.get(route.incident_key)) else informative

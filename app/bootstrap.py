@@ -29,10 +29,11 @@ from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_source.active_policy import PolicySource
 from app.policy_source.on_call_feeds import OnCallFeeds
+from app.ports import DeliveryFailed, IncidentKey, Repository, Tracker
 from app.rate_limit import GITHUB_RATES, UNLIMITED
 from app.safe_http import SafeHttpClient
 from app.settings import Settings, require_app_credentials
-from app.store import embedded
+from app.store import embedded, tombstones
 from app.store.database import Database, migrate
 from app.store.rate_limits import DatabaseRateLimiter
 from app.web.application import create_app
@@ -153,6 +154,15 @@ def build(
     return Application(settings, ctx, client)
 
 
+def create_offline_context(database: Database, clock: TimeSource) -> WorkerContext:
+    """Create the context of a command that needs the database alone: it cannot call GitHub."""
+
+    def refuse(repository: Repository) -> Tracker:
+        raise DeliveryFailed(f"{repository.name}: this command does not call GitHub", retry_after=None)
+
+    return WorkerContext(database=database, tracker=refuse, signer=Signer(("",)), clock=clock)
+
+
 def serve(application: Application, *, web: bool, worker: bool, queue: Queue | None = None) -> None:
     """Serve until a signal: the web receiver, the workers, or both.  `queue` replaces the application's own.
 
@@ -241,7 +251,12 @@ def rebuild_incidents(application: Application, repo: str | None, issue: int | N
         numbers = (
             [issue] if issue else application.ctx.tracker(repository).incidents(active_policy.policy.labels.incident)
         )
+        with application.ctx.database.transaction() as db:
+            erased = tombstones.find_erased(db, (IncidentKey(repository.id, number) for number in numbers))
         for number in numbers:
+            if IncidentKey(repository.id, number) in erased:
+                yield f"{repository.name}#{number} was erased here, and is not restored"
+                continue
             yield f"{repository.name}#{number} {rebuild_one(application.ctx, repository, number) or 'is no incident'}"
 
 

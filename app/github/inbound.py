@@ -180,6 +180,22 @@ def incident_key_of(event_name: str, payload: Json) -> IncidentKey | None:
     )
 
 
+def is_issue_deletion(event_name: str, payload: Json) -> bool:
+    """Return True if the issue of a delivery was deleted.
+
+    The event's name is not signed, so the payload must have the form of such an event: that of a deleted comment has a
+    comment in it.
+    """
+    issue = payload.get("issue")
+    return (
+        event_name == "issues"
+        and payload.get("action") == "deleted"
+        and "comment" not in payload
+        and isinstance(issue, dict)
+        and not issue.get("pull_request")
+    )
+
+
 def changes_policy(event_name: str, payload: Json) -> bool:
     """Return True if a push to the default branch touched the policy file."""
     return _push_touches(event_name, payload, lambda path: path == POLICY_PATH)

@@ -16,7 +16,7 @@ CREATE TABLE suspended_alarm (
 );
 
 -- Issues whose texts are erased, or will be from `erase_at` on: deleted on GitHub, or forgotten by the operator.
--- `incident_id`, `regulatory` and `text_hashes` are what stays: deadlines that a regulation sets, with their times, and
+-- `incident_id`, `regulatory` and `text_hashes` are what stays: the deadlines that a regulation sets, with their times, and
 -- for each erased text a hash with `salt`, by which whoever has the text can show that it is the one.
 CREATE TABLE tombstone (
     repo_id     bigint      NOT NULL,
@@ -26,7 +26,7 @@ CREATE TABLE tombstone (
     erase_at    timestamptz NOT NULL,
     erased_at   timestamptz,
     incident_id text        NOT NULL DEFAULT '',
-    regulatory  jsonb       NOT NULL DEFAULT '[]',
+    regulatory  jsonb       NOT NULL DEFAULT '{}',
     salt        bytea       NOT NULL DEFAULT '',
     text_hashes jsonb       NOT NULL DEFAULT '{}',
     PRIMARY KEY (repo_id, number)

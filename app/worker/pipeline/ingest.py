@@ -22,7 +22,7 @@ from app.github.inbound import LabelsSeen, OwnCommentChanged, TimedEvent
 from app.policy_source.active_policy import ActivePolicy
 from app.ports import DeliveryFailed, IncidentKey, Repository, Tracker
 from app.rate_limit import Priority
-from app.store import inbox, incidents, outbox, unconfirmed_reports
+from app.store import inbox, incidents, outbox, tombstones, unconfirmed_reports
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.incidents import StoredIncident
@@ -234,8 +234,10 @@ def apply_events(
     """Apply events to the incident, save it, update its alarms and write the effects to the outbox.
 
     Events in order continue from the stored state.  If one is late, or precedes an alarm that has fired, or
-    `replay_all` is set, the whole log is replayed.
+    `replay_all` is set, the whole log is replayed.  What was erased is not stored again.
     """
+    if stored is None and tombstones.find_erased(db, (incident_key,)):
+        return None
     new_events = sorted(
         _append_new_events(db, incident_key, stored, events), key=lambda one: log_sort_key(one.at, one.event)
     )

@@ -1,6 +1,6 @@
 """What counts of our own markers where no secret signs them: nothing that gives a right or silences an alarm.
 
-Without a secret the key of the markers follows from the repository, so anybody can make one, and any workflow of the
+Without a secret the key of the markers follows from the repository, so anyone can make one, and any workflow of the
 repository that echoes a stranger's text writes it as `github-actions[bot]`.  So a marker is then only a hint:
 
 - Rights: never.  The roles that a board records are dropped, and GitHub is asked; the author of the report is the one
@@ -10,7 +10,7 @@ repository that echoes a stranger's text writes it as `github-actions[bot]`.  So
 - The times of a board (until when everything was done, what is due next), the graded answers and the labels at the
   opening: only from the oldest board since the incident was declared.  That is ours, since a run answers the opening
   itself; one that was echoed later, or before there was an incident, is not even looked at.
-- That a notice was posted: only where its comment mentions everybody whom the notice has to reach.
+- That a notice was posted: only where its comment mentions all whom the notice has to reach.
 - That a question was answered, and where our board is: always.
 """
 
@@ -66,21 +66,21 @@ def drop_unfounded_keys(
     notices = {effect.key: effect for effect in effects if isinstance(effect, Notice)}
     wanted = dict[str, frozenset[str]]()
 
-    def is_founded(key: str, said: frozenset[str]) -> bool:
+    def is_founded(key: str, mentions: frozenset[str]) -> bool:
         if key not in notices:
             return True
         if key not in wanted:
             wanted[key] = find_mentions(render(notices[key]))
-        return wanted[key] <= said
+        return wanted[key] <= mentions
 
     kept = list[MarkedComment]()
     for comment, content in own_comments:
-        said = find_mentions(comment.body)
-        keys = [key for key in map(str, content.get("keys", ())) if is_founded(key, said)]
+        mentions = find_mentions(comment.body)
+        keys = [key for key in map(str, content.get("keys", ())) if is_founded(key, mentions)]
         kept.append((comment, {**content, "keys": keys}))
     return tuple(kept)
 
 
 def find_mentions(text: str) -> frozenset[str]:
-    """Return the people and teams that a text mentions, in lower case; what GitHub does not show mentions nobody."""
+    """Return the people and teams that a text mentions, in lower case; what GitHub does not show is no mention."""
     return frozenset(name.lower() for name in _MENTION.findall(_NOT_SHOWN.sub(" ", text)))

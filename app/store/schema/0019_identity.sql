@@ -17,7 +17,7 @@ CREATE TABLE suspended_alarm (
 
 -- Issues whose texts are erased, or will be from `erase_at` on: deleted on GitHub, or forgotten by the operator.
 -- `incident_id`, `regulatory` and `text_hashes` are what stays: the deadlines that a regulation sets, with their times, and
--- for each erased text a hash with `salt`, by which whoever has the text can show that it is the one.
+-- for each erased text a hash with `salt`, by which a person who has the text can show that it is the one.
 CREATE TABLE tombstone (
     repo_id     bigint      NOT NULL,
     number      bigint      NOT NULL,

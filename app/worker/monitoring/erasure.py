@@ -1,7 +1,7 @@
 """Erase the stored texts of issues that were deleted on GitHub, or that the operator has forgotten.
 
 What a regulation needs stays, without a text: the deadlines with their times, and a salted hash of each text, by which
-somebody who still has it can show that it is the one.
+a person who still has it can show that it is the one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Keep the mapping of repositories to installations and names true: GitHub is asked, a delivery proves nothing.
 
-A signed delivery can be old, or sent again by somebody who captured it.  So a delivery that names another installation
+A signed delivery can be old, or sent again by a person who captured it.  So a delivery that names another installation
 for a repository that we know changes nothing by itself: work goes on with the known one, and before the next step of an
 incident of that repository GitHub is asked, by the repository's id.
 """

@@ -199,7 +199,11 @@ class GitHubTracker:
         """Fetch a file of this repository, or of its organisation's `.github`.  Raises NotFound."""
         if organisation:
             return self._call_installation(lambda found: self._fetch_organisation_content(found, path, etag))
-        return self._request("GET", f"/contents/{quote(path)}", etag=etag)
+        return self._call_installation(
+            lambda found: self.client.call(
+                found.installation, "GET", api_path(found, f"/contents/{quote(path)}"), etag=etag
+            )
+        )
 
     def _fetch_organisation_content(self, repository: Repository, path: str, etag: str) -> ApiResponse:
         """Fetch a file of the organisation's `.github`, whose owner is known by name alone.
@@ -397,14 +401,11 @@ class GitHubTracker:
         json: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str | int] | None = None,
-        etag: str = "",
     ) -> ApiResponse:
         def send(found: Repository) -> ApiResponse:
             if method != "GET":
                 self.guard()
-            return self.client.call(
-                found.installation, method, api_path(found, path), json=json, params=params, etag=etag
-            )
+            return self.client.call(found.installation, method, api_path(found, path), json=json, params=params)
 
         return self._call_installation(send)
 

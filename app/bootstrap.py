@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import NoReturn
 
 import httpx
 import structlog
@@ -26,16 +28,17 @@ from app.failpoints import Failpoints
 from app.github.app_check import AppCheck
 from app.github.auth import AppKey
 from app.github.client import Client
-from app.github.installations import list_installed_repositories
+from app.github.installations import RepositoryDirectory, list_installed_repositories, locate_repository
 from app.github.signed_marker import Signer
 from app.github.tracker import GitHubTracker
 from app.policy_source.active_policy import PolicySource
 from app.policy_source.installations import InstallationCounter
 from app.policy_source.on_call_feeds import OnCallFeeds
+from app.ports import DeliveryFailed, IncidentKey
 from app.rate_limit import GITHUB_RATES, UNLIMITED
 from app.safe_http import SafeHttpClient
 from app.settings import Settings, SettingsFault, require_app_credentials
-from app.store import embedded
+from app.store import embedded, tombstones
 from app.store.connection_errors import check_server, explain_errors
 from app.store.database import Database, migrate
 from app.store.rate_limits import DatabaseRateLimiter
@@ -46,6 +49,7 @@ from app.worker.context import LEASE_PERIOD, WorkerContext
 from app.worker.jobs import Queue
 from app.worker.monitoring.self_audit import AuditLoop, readiness_problems, update_gauges
 from app.worker.pipeline.fold import FoldFailed
+from app.worker.pipeline.repository_mapping import save_located
 from app.worker.sync.rebuild import rebuild_incident as rebuild_one
 from app.worker.sync.reconciler import Reconciler
 
@@ -175,9 +179,11 @@ def build(
         settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, rate_limiter, wait
     )
     installations = InstallationCounter(database, client.list_installations, clock)
+    directory = RepositoryDirectory(client, partial(save_located, database))
     ctx = WorkerContext(
         database=database,
-        tracker=lambda repository: GitHubTracker(client, repository),
+        tracker=lambda repository: GitHubTracker(client, repository, directory=directory),
+        locate=partial(locate_repository, client),
         signer=Signer(settings.webhook_secrets, settings.app_id),
         clock=clock,
         installations=installations,
@@ -190,6 +196,18 @@ def build(
         lease_period=lease,
     )
     return Application(settings, ctx, client)
+
+
+def create_offline_context(database: Database, clock: TimeSource) -> WorkerContext:
+    """Create the context of a command that needs the database alone: it cannot call GitHub."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise DeliveryFailed("this command does not call GitHub", retry_after=None)
+
+    installations = InstallationCounter(database, refuse, clock)
+    return WorkerContext(
+        database=database, tracker=refuse, installations=installations, signer=Signer(("",)), clock=clock
+    )
 
 
 def serve(application: Application, *, web: bool, worker: bool, queue: Queue | None = None) -> None:
@@ -334,7 +352,12 @@ def rebuild_incidents(application: Application, repo: str | None, issue: int | N
         numbers = (
             [issue] if issue else application.ctx.tracker(repository).incidents(active_policy.policy.labels.incident)
         )
+        with application.ctx.database.transaction() as db:
+            erased = tombstones.find_erased(db, (IncidentKey(repository.id, number) for number in numbers))
         for number in numbers:
+            if IncidentKey(repository.id, number) in erased:
+                yield f"{repository.name}#{number} was erased here, and is not restored"
+                continue
             try:
                 outcome = rebuild_one(application.ctx, repository, number) or "is no incident"
             except FoldFailed as failed:

@@ -84,6 +84,11 @@ def _build_parser() -> argparse.ArgumentParser:
     compare.add_argument("--repo", default="", metavar="OWNER/NAME", help="only this repository")
     compare.add_argument("--deep", action="store_true", help="all that can be compared, not only what may have changed")
     compare.add_argument("--json", action="store_true", help="print what was found as JSON")
+    forget = command("forget", "erase what is stored of a repository or an issue, for good", _forget)
+    forget.add_argument("--repo", required=True, metavar="OWNER/NAME", help="this repository, by its name or its id")
+    forget.add_argument("--issue", type=int, metavar="N", help="only this issue")
+    forget.add_argument("--yes", action="store_true", help="do not ask")
+    forget.add_argument("--json", action="store_true", help="print what was erased as JSON")
     state = command("state", "look into the store", _print_usage(parser))
     states = state.add_subparsers(title="commands", metavar="COMMAND", required=True)
     dump = states.add_parser("dump", help="print incidents, alarms and effects as JSON")
@@ -271,6 +276,29 @@ def _reconcile(options: argparse.Namespace) -> int:
             )
     except DeliveryFailed as failed:
         raise CliError(str(failed)) from None
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from app import bootstrap, settings
+    from app.cli import forget
+
+    found = settings.read_settings()
+    bootstrap.configure_logging(found.log)
+    try:
+        with bootstrap.open_database(found) as opened:
+            return forget.run_forget(
+                bootstrap.create_offline_context(opened, _utc_now),
+                options.repo,
+                options.issue,
+                yes=options.yes,
+                as_json=options.json,
+                ask=forget.ask_on_terminal(),
+            )
+    except forget.ConfirmationMissing as missing:
+        print(f"muster: {missing}", file=sys.stderr)
+        return 2
+    except forget.ForgetError as fault:
+        raise CliError(str(fault)) from None
 
 
 def _state_dump(options: argparse.Namespace) -> int:

@@ -115,7 +115,7 @@ def on_reopened(incident: Incident, event: Reopened, policy: Policy, now: dateti
 
 
 def _continues(incident: Incident, event: Reopened, now: datetime) -> bool:
-    """Return True if the reopening restarts nothing: nobody has confirmed the incident, and it paged a moment ago.
+    """Return True if the reopening restarts nothing: the incident is unconfirmed, and it paged a moment ago.
 
     It goes on as if it had not been closed, and its next page comes when it was due anyway.
     """

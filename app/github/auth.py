@@ -23,6 +23,8 @@ _VALIDITY_PERIOD = timedelta(seconds=300)
 """How long a JWT is valid; our clock may be up to this much slow."""
 _RENEWAL_PERIOD = timedelta(minutes=5)
 """How long before its expiry an installation token is renewed."""
+_MIN_RENEWAL_INTERVAL = timedelta(seconds=60)
+"""Shortest time between two tokens of an installation that are requested for want of a permission."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class InstallationTokens:
     def __init__(self, request_token: Callable[[int], tuple[str, datetime]]) -> None:
         self._request_token = request_token
         self._tokens: dict[int, tuple[str, datetime]] = {}
+        self._renewed_for_permission_at: dict[int, datetime] = {}
         self._locks: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -86,6 +89,21 @@ class InstallationTokens:
             if known is None or known[1] - _RENEWAL_PERIOD <= now:
                 known = self._tokens[installation] = self._request_token(installation)
             return known[0]
+
+    def is_renewal_worthwhile(self, installation: int, token: str, now: datetime) -> bool:
+        """Return True if a new token may have permissions that this one lacks; True at most once a minute.
+
+        One that another thread has replaced meanwhile is always worth another attempt.
+        """
+        with self._lock:
+            known = self._tokens.get(installation)
+            if known is not None and known[0] != token:
+                return True
+            last = self._renewed_for_permission_at.get(installation)
+            if last is not None and last <= now < last + _MIN_RENEWAL_INTERVAL:
+                return False
+            self._renewed_for_permission_at[installation] = now
+            return True
 
     def forget(self, installation: int, token: str) -> None:
         """Discard a token that GitHub refused, so that the next call requests a new one."""

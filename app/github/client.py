@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import socket
 import ssl
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import certifi
 import httpx
@@ -26,6 +27,10 @@ CALLS = Counter("muster_github_calls", "Calls to GitHub's API", ["method", "stat
 
 _TIMEOUT_SECONDS = 15.0
 """Timeout of one request in seconds: half the lease of an outbox item."""
+_GONE_RETRY_SECONDS = 60.0
+"""Seconds until GitHub is asked again for a token of an installation that it does not know."""
+_MISSING_PERMISSION = "Resource not accessible by integration"
+"""Part of GitHub's answer where the token of an App lacks a permission."""
 _MAX_WAIT_SECONDS = 3.0
 """Longest wait in place for the rate limiter, in seconds; beyond that the outbox item is deferred."""
 _GATEWAY_TIMEOUT_STATUS = 504
@@ -50,6 +55,26 @@ class ApiResponse:
     def not_modified(self) -> bool:
         """Return True if GitHub answered 304, so the resource still matches the etag that was sent."""
         return self.status == 304
+
+
+class RepositoryPath(str):
+    """A path below a repository: messages show the repository's name, and the request is sent to its id.
+
+    A name may belong to another repository tomorrow, an id never does.  `wire` is the path that is sent.
+    `names_issue`: a redirect means that the issue was transferred, because the id of a repository does not move.
+    """
+
+    __slots__ = ("names_issue", "wire")
+
+    def __new__(cls, name: str, repository_id: int, rest: str) -> Self:
+        """Return the path `rest` of that repository; without an id it is sent to the name."""
+        path = super().__new__(cls, f"/repos/{name}{rest}")
+        path.wire = f"/repositories/{repository_id}{rest}" if repository_id else str(path)
+        path.names_issue = bool(repository_id) and re.match(r"/issues/\d", rest) is not None
+        return path
+
+    names_issue: bool
+    wire: str
 
 
 @cache
@@ -123,15 +148,20 @@ class Client:
     ) -> ApiResponse:
         """Send one request as the installation.
 
-        A token that GitHub refuses is renewed once.  Raises Deferred while GitHub limits or refuses the whole
-        installation.
+        A token that GitHub refuses is renewed once, and so is one that lacks a permission: for its hour a token keeps
+        the permissions that it was made with, so an old one hides what an owner has accepted meanwhile.
+
+        Raises Deferred while GitHub limits or refuses the whole installation, InstallationGone when there is no such
+        one.
         """
         self._wait_for_rate_limit(installation, method, path)
         try:
             token = self._tokens.token_for(installation, self._clock())
             try:
                 return self._send(installation, token, method, path, json, params, etag)
-            except _Unauthorized:
+            except DeliveryFailed as failed:
+                if not self._may_help_to_renew(installation, token, failed):
+                    raise
                 self._tokens.forget(installation, token)
                 token = self._tokens.token_for(installation, self._clock())
                 self._wait_for_rate_limit(installation, method, path)
@@ -141,6 +171,13 @@ class Client:
             if refused.refusal is not None:
                 self._refusals[installation] = refused.refusal
             raise Deferred(str(refused), retry_after=wait, refusal=refused.refusal) from None
+
+    def _may_help_to_renew(self, installation: int, token: str, failed: DeliveryFailed) -> bool:
+        if isinstance(failed, _Unauthorized):
+            return True
+        if isinstance(self._key, PlainToken) or _MISSING_PERMISSION not in str(failed):
+            return False
+        return self._tokens.is_renewal_worthwhile(installation, token, self._clock())
 
     def list_rows(
         self, installation: int, path: str, params: Mapping[str, str | int] | None = None, *, key: str = ""
@@ -208,7 +245,10 @@ class Client:
     def _request_token(self, installation: int) -> tuple[str, datetime]:
         if isinstance(self._key, PlainToken):
             return self._key.text, datetime.max.replace(tzinfo=UTC)
-        answer = self.call_as_app("POST", f"/app/installations/{installation}/access_tokens")
+        try:
+            answer = self.call_as_app("POST", f"/app/installations/{installation}/access_tokens")
+        except NotFound as gone:
+            raise InstallationGone(str(gone), retry_after=_GONE_RETRY_SECONDS) from None
         expires = datetime.fromisoformat(answer.body["expires_at"])
         return answer.body["token"], expires.astimezone(UTC)
 
@@ -226,7 +266,8 @@ class Client:
 
         budget: Budget | None = None
         try:
-            response = self._http.send(token, method, path, json=json, params=params, etag=etag)
+            wire_path = path.wire if isinstance(path, RepositoryPath) else path
+            response = self._http.send(token, method, wire_path, json=json, params=params, etag=etag)
             budget = _budget_from(response.headers)
         except RequestFailed as failed:
             CALLS.labels(method, failed.response.status_code).inc()
@@ -242,7 +283,10 @@ class Client:
         CALLS.labels(method, response.status_code).inc()
         self._refusals.pop(installation, None)
         if response.status_code in (301, 302, 307, 308):
-            raise Moved(f"{method} {path}: GitHub answered {response.status_code}, it has moved")
+            raise Moved(
+                f"{method} {path}: GitHub answered {response.status_code}, it has moved",
+                proof="transferred" if isinstance(path, RepositoryPath) and path.names_issue else "",
+            )
         return ApiResponse(response.status_code, _json_body(method, path, response), dict(response.headers))
 
     def _record_if_rate_limited(self, installation: int, failed: DeliveryFailed) -> DeliveryFailed:
@@ -254,6 +298,10 @@ class Client:
 
 class Moved(NotFound):
     """The resource has a new address: the issue was transferred, or the repository renamed."""
+
+
+class InstallationGone(DeliveryFailed):
+    """There is no such installation (any more), which says nothing about the repository or the issue."""
 
 
 class _Unauthorized(DeliveryFailed):

@@ -133,13 +133,16 @@ INSTALLATION_EVENTS = frozenset({"installation", "installation_repositories"})
 class InstallationChange:
     """Repositories (by id) that were added to or removed from an installation of the App.
 
-    `whole_installation`: the installation itself was deleted.
+    `whole_installation`: the installation itself was deleted.  `resumed`: it works again, or its owner accepted
+    permissions that it lacked; `unsuspended`: it was suspended before.
     """
 
     installation: int
     removed: tuple[int, ...] = ()
     added: tuple[int, ...] = ()
     whole_installation: bool = False
+    resumed: bool = False
+    unsuspended: bool = False
 
 
 def installation_change_of(event_name: str, payload: Json) -> InstallationChange | None:
@@ -150,6 +153,8 @@ def installation_change_of(event_name: str, payload: Json) -> InstallationChange
         if action == "created":
             return InstallationChange(_github_id(installation), added=repository_ids)
         return InstallationChange(_github_id(installation), removed=repository_ids, whole_installation=True)
+    if event_name == "installation" and action in ("unsuspend", "new_permissions_accepted"):
+        return InstallationChange(_github_id(installation), resumed=True, unsuspended=action == "unsuspend")
     if event_name == "installation_repositories":
         added = _repository_ids(payload, "repositories_added")
         removed = _repository_ids(payload, "repositories_removed")
@@ -181,6 +186,22 @@ def incident_key_of(event_name: str, payload: Json) -> IncidentKey | None:
         IncidentKey(repository.id, 0)
         if changes_policy(event_name, payload) and _commit_sha(payload.get("after"))
         else None
+    )
+
+
+def is_issue_deletion(event_name: str, payload: Json) -> bool:
+    """Return True if the issue of a delivery was deleted.
+
+    The event's name is not signed, so the payload must have the form of such an event: that of a deleted comment has a
+    comment in it.
+    """
+    issue = payload.get("issue")
+    return (
+        event_name == "issues"
+        and payload.get("action") == "deleted"
+        and "comment" not in payload
+        and isinstance(issue, dict)
+        and not issue.get("pull_request")
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from app.core.events import Role
-from app.github.client import MAX_PAGES, ApiResponse, Client, Moved
+from app.github.client import MAX_PAGES, ApiResponse, Client, InstallationGone
+from app.github.installations import RepositoryDirectory, api_path
 from app.ports import (
     Annotation,
     CalendarFile,
@@ -51,12 +52,15 @@ _MAX_SUMMARY_CHARS = 65_535
 class GitHubTracker:
     """Implements `app.ports.Tracker` over GitHub's REST API.
 
-    `guard` is called immediately before each write; if it raises, nothing is written.
+    Every call names the repository by its id, since the name of a renamed one may belong to another by now.  `guard` is
+    called immediately before each write; if it raises, nothing is written.  `directory` knows
+    where a repository is whose installation was replaced.
     """
 
     client: Client
     repository: Repository
     guard: Callable[[], None] = lambda: None
+    directory: RepositoryDirectory = field(default_factory=RepositoryDirectory)
 
     def with_guard(self, guard: Callable[[], None]) -> GitHubTracker:
         """Return a copy that calls `guard` immediately before each write."""
@@ -123,9 +127,8 @@ class GitHubTracker:
     def comments_by_update(self) -> Iterator[Comment]:
         """Yield the repository's comments, newest update first, fetching pages as they are consumed."""
         params = {"sort": "updated", "direction": "desc"}
-        pages = self.client.list_rows(
-            self.repository.installation, _api_path(self.repository, "/issues/comments"), params
-        )
+        found = self.directory.present(self.repository)
+        pages = self.client.list_rows(found.installation, api_path(found, "/issues/comments"), params)
         return (comment_from(row) for row in pages)
 
     def lock(self, number: int) -> IssueLock:
@@ -154,12 +157,12 @@ class GitHubTracker:
 
     def policy(self, etag: str) -> PolicyFile:
         """Fetch the repository's policy file unless it still matches the etag."""
-        return self._fetch_policy(_own_repository, etag)
+        return self._fetch_policy(etag, organisation=False)
 
     def organisation_policy(self, etag: str) -> PolicyFile:
         """Fetch the organisation's policy file; a file that we may not read counts as none."""
         try:
-            return self._fetch_policy(_organisation_repository, etag)
+            return self._fetch_policy(etag, organisation=True)
         except DeliveryFailed as failed:
             if failed.refusal is None or etag:
                 raise  # it was read before, so a refusal may pass
@@ -172,9 +175,8 @@ class GitHubTracker:
         """
         if any(part in ("", ".", "..") for part in path.split("/")):
             raise DeliveryFailed("it is not a path in a repository, such as rotas/on-call.ics", retry_after=None)
-        where = _organisation_repository if organisation else _own_repository
         try:
-            answer = self._fetch_content(where, path, etag)
+            answer = self._fetch_content(path, etag, organisation=organisation)
         except NotFound:
             return CalendarFile(None, "")
         if answer.not_modified:
@@ -186,22 +188,49 @@ class GitHubTracker:
             raise DeliveryFailed(f"it is larger than {_MAX_FEED_BYTES} bytes", retry_after=None)
         return CalendarFile(base64.b64decode(body.get("content") or ""), answer.headers.get("etag", ""))
 
-    def _fetch_policy(self, where: Callable[[Repository], str], etag: str) -> PolicyFile:
+    def _fetch_policy(self, etag: str, *, organisation: bool) -> PolicyFile:
         try:
-            answer = self._fetch_content(where, POLICY_PATH, etag)
+            answer = self._fetch_content(POLICY_PATH, etag, organisation=organisation)
         except NotFound:
             return PolicyFile(None, "")
         if answer.not_modified:
             return PolicyFile(None, etag, unchanged=True)
         return PolicyFile(_file_text(answer.body), answer.headers.get("etag", ""))
 
-    def _fetch_content(self, where: Callable[[Repository], str], path: str, etag: str) -> ApiResponse:
-        """Fetch a file of the repository that `where` names, following a rename of ours.  Raises NotFound."""
-        return self._follow_rename(
+    def _fetch_content(self, path: str, etag: str, *, organisation: bool) -> ApiResponse:
+        """Fetch a file of this repository, or of its organisation's `.github`.  Raises NotFound."""
+        if organisation:
+            return self._call_installation(lambda found: self._fetch_organisation_content(found, path, etag))
+        return self._call_installation(
             lambda found: self.client.call(
-                found.installation, "GET", f"/repos/{where(found)}/contents/{quote(path)}", etag=etag
+                found.installation, "GET", api_path(found, f"/contents/{quote(path)}"), etag=etag
             )
         )
+
+    def _fetch_organisation_content(self, repository: Repository, path: str, etag: str) -> ApiResponse:
+        """Fetch a file of the organisation's `.github`, whose owner is known by name alone.
+
+        A former name of the organisation may be a stranger's by now, so any news from there counts only if the owner
+        of our repository still has that name.
+        """
+
+        def fetch(named: Repository, etag: str) -> ApiResponse:
+            owner = named.name.partition("/")[0]
+            path_of_file = f"/repos/{owner}/.github/contents/{quote(path)}"
+            return self.client.call(repository.installation, "GET", path_of_file, etag=etag)
+
+        answer, missing = None, NotFound("")
+        try:
+            answer = fetch(repository, etag)
+        except NotFound as failed:
+            missing = failed
+        if answer is None or (not answer.not_modified and isinstance(answer.body, dict) and answer.body.get("content")):
+            present = self.directory.fetch_present_state(repository)
+            if present.name.partition("/")[0].lower() != repository.name.partition("/")[0].lower():
+                return fetch(present, "")
+        if answer is None:
+            raise missing
+        return answer
 
     def file(self, path: str, ref: str) -> str | None:
         """Fetch the text of a file at a commit or branch; None if there is none."""
@@ -282,12 +311,13 @@ class GitHubTracker:
 
         That is the first one merged, since what was merged stays merged, else the newest one in any state.
         """
-        owner = self.repository.name.partition("/")[0]
-        listed = (self._list_rows("/pulls", {"head": f"{owner}:{branch}", "state": "all"}) for branch in branches)
-        rows = next((rows for rows in listed if rows), [])
-        if merged := [row for row in rows if row.get("merged_at")]:
-            return pull_from(min(merged, key=lambda row: row["merged_at"]))
-        return pull_from(max(rows, key=lambda row: row["number"])) if rows else None
+        listed = (self._pulls_of(branch, self.repository.name) for branch in branches)
+        return _choose_pull(next((rows for rows in listed if rows), []))
+
+    def _pulls_of(self, branch: str, name: str) -> list[Mapping[str, Any]]:
+        listed = self._list_rows("/pulls", {"head": f"{name.partition('/')[0]}:{branch}", "state": "all"})
+        # The owner's name may be somebody else's by now, who may have a fork with a branch of that name.
+        return [row for row in listed if _is_head_in(row, self.repository.id)]
 
     def open_pull_request(self, file: NewFile) -> PullRequest:
         """Open a pull request that adds the file.
@@ -352,7 +382,13 @@ class GitHubTracker:
                 self._call("POST", "/pulls", {"title": file.title, "body": file.body, "head": branch, "base": base})
             )
         except DeliveryFailed as failed:
-            existing = self.pull_of(file.branches) if failed.refusal is not None else None
+            if failed.refusal is None:
+                raise
+            existing = self.pull_of(file.branches)
+            if existing is None:
+                renamed = self._call_installation(self.directory.fetch_present_state)
+                if renamed.name != self.repository.name:
+                    existing = _choose_pull(self._pulls_of(branch, renamed.name))
             if existing is None:
                 raise
             return existing
@@ -378,9 +414,9 @@ class GitHubTracker:
         def send(found: Repository) -> ApiResponse:
             if method != "GET":
                 self.guard()
-            return self.client.call(found.installation, method, _api_path(found, path), json=json, params=params)
+            return self.client.call(found.installation, method, api_path(found, path), json=json, params=params)
 
-        return self._follow_rename(send)
+        return self._call_installation(send)
 
     def _response_time(self, answer: ApiResponse) -> datetime:
         """Return when GitHub answered: by its clock to the second, or by ours if the header is missing."""
@@ -390,38 +426,20 @@ class GitHubTracker:
             return self.client.now
 
     def _list_rows(self, path: str, params: Mapping[str, str | int] | None = None, *, key: str = "") -> list[Any]:
-        return self._follow_rename(
-            lambda found: list(self.client.list_rows(found.installation, _api_path(found, path), params, key=key))
+        return self._call_installation(
+            lambda found: list(self.client.list_rows(found.installation, api_path(found, path), params, key=key))
         )
 
-    def _follow_rename(self, send: Callable[[Repository], _T]) -> _T:
-        """Call `ask` with the repository and, if it has moved, again under its present name."""
+    def _call_installation(self, send: Callable[[Repository], _T]) -> _T:
+        """Call `send` with the repository and, if its installation is gone, once more with the one that it has now."""
+        found = self.directory.present(self.repository)
         try:
-            return send(self.repository)
-        except Moved:
-            return send(self._find_renamed())
-
-    def _find_renamed(self) -> Repository:
-        """Return the repository under its present name.  Raises NotFound if it is not the repository that moved."""
-        rows = self.client.list_rows(self.repository.installation, "/installation/repositories", key="repositories")
-        name = next((str(row["full_name"]) for row in rows if row["id"] == self.repository.id), "")
-        if name in ("", self.repository.name):
-            proof = "transferred" if name else ""  # the repository is where it was, so its issue has moved
-            raise NotFound(f"{self.repository.name}: what was asked for has moved to another repository", proof=proof)
-        return replace(self.repository, name=name)
-
-
-def _own_repository(repository: Repository) -> str:
-    return repository.name
-
-
-def _organisation_repository(repository: Repository) -> str:
-    """Return the repository in which an organisation keeps its common files."""
-    return f"{repository.name.partition('/')[0]}/.github"
-
-
-def _api_path(repository: Repository, path: str) -> str:
-    return f"/repos/{repository.name}{path}"
+            return send(found)
+        except InstallationGone:
+            located = self.directory.find_replacement(found)
+            if located is None:
+                raise
+        return send(located)
 
 
 _ROLES = {
@@ -457,6 +475,18 @@ def _issue_number_of(url: object) -> int:
     """Return the issue number in an API URL; 0 if there is none."""
     number = str(url or "").rpartition("/")[2]
     return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+
+
+def _is_head_in(row: Mapping[str, Any], repository_id: int) -> bool:
+    """Return True if the branch of a pull request is in that repository, and not in a fork."""
+    head_repository = (row.get("head") or {}).get("repo") or {}
+    return not repository_id or head_repository.get("id") == repository_id
+
+
+def _choose_pull(rows: Sequence[Mapping[str, Any]]) -> PullRequest | None:
+    if merged := [row for row in rows if row.get("merged_at")]:
+        return pull_from(min(merged, key=lambda row: row["merged_at"]))
+    return pull_from(max(rows, key=lambda row: row["number"])) if rows else None
 
 
 def pull_from(row: Mapping[str, Any]) -> PullRequest:

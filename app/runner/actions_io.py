@@ -77,6 +77,16 @@ class Workflow:
         """The secret that signs our comments; empty: none is set."""
         return self.environment.get("MUSTER_SIGNING_SECRET", "").strip()
 
+    @property
+    def app_id(self) -> int:
+        """The id of the Muster App that may serve this repository, too; 0: none is given.  Raises WorkflowError."""
+        text = (self.environment.get("MUSTER_APP_ID", "") or self.environment.get("GITHUB_APP_ID", "")).strip()
+        if not text:
+            return 0
+        if not (text.isascii() and text.isdigit() and int(text[:20]) > 0):
+            raise WorkflowError(f"MUSTER_APP_ID: {text[:40]!r} is not the id of a GitHub App, such as 12345.")
+        return int(text)
+
     def requested_issue(self) -> int | None:
         """Return the issue named by the person who started the run by hand; None: no issue was named.
 

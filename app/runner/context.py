@@ -47,8 +47,14 @@ class RunContext:
     signer: Signer
     has_faults: bool = False
 
+    @property
+    def has_secret(self) -> bool:
+        """Return True if a secret signs our markers, so that what they say is our own word."""
+        return bool(self.workflow.signing_secret)
+
     def __post_init__(self) -> None:
         self._roles: dict[str, Role] = {}
+        self._hints: dict[str, None] = {}
         self._policy: RunnerPolicy | None = None
 
     def clock(self) -> datetime:
@@ -58,6 +64,21 @@ class RunContext:
     def sleep(self, seconds: float) -> None:
         """Wait for a number of seconds."""
         self.workflow.sleep(seconds)
+
+    def warn(self, sentence: str) -> None:
+        """Print a warning and add it to the summary, once per run."""
+        if sentence not in self._hints:
+            self.workflow.annotate("warning", sentence, title=TITLE)
+        self.add_hint(sentence)
+
+    def add_hint(self, sentence: str) -> None:
+        """Add a sentence to the end of the summary, once per run."""
+        self._hints[sentence] = None
+
+    def write_hints(self) -> None:
+        """Write the hints to the summary."""
+        for sentence in self._hints:
+            self.workflow.append_summary(f"\n> {sentence}")
 
     def incident_key(self, number: int) -> IncidentKey:
         """Return the key of an incident in this repository."""
@@ -172,6 +193,8 @@ def run_command(workflow: Workflow, command: Callable[[RunContext, Mapping[str, 
                 return with_retries(run, lambda: command(run, payload))
             except DeliveryFailed as failed:
                 return run.report_failure(failed)
+            finally:
+                run.write_hints()
     except DeliveryFailed as failed:
         workflow.annotate("error", f"{failed}.", title=TITLE)
         return 1

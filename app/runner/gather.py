@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from app.core.decide import Decision
+from app.core.effective_policy import policy_for
+from app.core.effects import Notice
 from app.core.events import Commented, Edited, Opened, Role
 from app.core.incident import Incident
 from app.core.noise_limits import PostedComment, comment_budget_of_keys
+from app.core.policy import Policy
 from app.core.replay import replay
 from app.github.board_state import (
     PROPAGATION_PERIOD,
@@ -27,8 +30,10 @@ from app.github.incident_history import with_roles
 from app.github.timeline import detect_edit, is_known_event, list_past_assignees, read_postmortem_events, read_timeline
 from app.github.tracker import comment_from, labels_of
 from app.ports import Comment, PullRequest, postmortem_branches
+from app.render import render_notices
 from app.runner.active_policy import RunnerPolicy
 from app.runner.context import RunContext
+from app.runner.unsigned_markers import HINT, drop_unfounded_keys, find_first_board
 
 Json = Mapping[str, Any]
 
@@ -46,6 +51,8 @@ class IssueTimeline:
     own_comments: tuple[MarkedComment, ...]
     board: Comment | None
     board_state: BoardState | None
+    is_signed: bool = True
+    """False where no secret signs the markers, so that they give no right: see `unsigned_markers`."""
 
     @property
     def snapshot(self) -> BoardSnapshot | None:
@@ -132,13 +139,15 @@ def load_timeline(run: RunContext, number: int) -> IssueTimeline:
 
     Raises DeliveryFailed, and NotFound.
     """
+    if not run.has_secret:
+        run.add_hint(HINT)
     rows = run.tracker.timeline(number)
     comment_rows = (row for row in rows if _is_comment(row))
     comments = tuple(comment_from({**row, "user": row.get("user") or row.get("actor")}) for row in comment_rows)
     markers = ((comment, run.signer.read(run.incident_key(number), comment)) for comment in comments)
     own_comments = tuple((comment, found) for comment, found in markers if found is not None)
     board, board_state = find_board(own_comments)
-    return IssueTimeline(rows, comments, own_comments, board, board_state)
+    return IssueTimeline(rows, comments, own_comments, board, board_state, is_signed=run.has_secret)
 
 
 def gather_incident(
@@ -149,18 +158,23 @@ def gather_incident(
     Raises DeliveryFailed, and NotFound when the issue is unavailable.
     """
     issue = _current_issue(run, number, timeline, trigger)
-    policy, board_state, snapshot = active.policy, timeline.board_state, timeline.snapshot
+    policy = active.policy
+    if not timeline.is_signed:
+        timeline = _with_first_board(timeline, issue, run.repository.name, policy)
+    board_state, snapshot = timeline.board_state, timeline.snapshot
     preserved = _preserved_commands(timeline, trigger)
-    rows = [row for row in timeline.rows if not _is_superseded(row, timeline.processed_comments, preserved)]
+    # Without a secret nothing proves that the commands of an edited comment were there before the edit.
+    processed_comments = timeline.processed_comments if timeline.is_signed else frozenset()
+    rows = [row for row in timeline.rows if not _is_superseded(row, processed_comments, preserved)]
     from_timeline = (_with_incident_id(one, number) for one in read_timeline(issue, rows, run.repository.name, policy))
-    events = [*restore_events(from_timeline, board_state), *preserved.values()]
+    events = [*_restore_events(from_timeline, timeline), *preserved.values()]
     known_events = [(one.at, one.event) for one in events]
     events += [
         one for one in trigger.events if not isinstance(one.event, Opened) and not is_known_event(one, known_events)
     ]
 
     def role(login: str, at: datetime) -> Role:
-        if snapshot is not None and at <= snapshot.at:
+        if timeline.is_signed and snapshot is not None and at <= snapshot.at:
             recorded_role = role_at(board_state, login, at)
             if recorded_role is not None or at < snapshot.at - PROPAGATION_PERIOD:
                 return recorded_role or Role.NONE  # the board records every role that mattered
@@ -181,7 +195,36 @@ def gather_incident(
     if pull_request is not None:
         log += read_postmortem_events(pull_request, run.tracker.timeline(pull_request.number))
         decision = replay_log(log, active, run.clock())
+    if not timeline.is_signed:
+        timeline = _with_founded_keys(timeline, decision, policy, run)
     return IncidentView(issue, timeline, pull_request, tuple(log), tuple(preserved.values()), decision)
+
+
+def _with_first_board(timeline: IssueTimeline, issue: Json, repository: str, policy: Policy) -> IssueTimeline:
+    """Return the timeline with the oldest board since the incident was declared."""
+    opening = next(iter(read_timeline(issue, timeline.rows, repository, policy)))
+    board, board_state = find_first_board(timeline.own_comments, timeline.comments, opening.at)
+    return replace(timeline, board=board, board_state=board_state)
+
+
+def _restore_events(events: Iterable[TimedEvent], timeline: IssueTimeline) -> Iterator[TimedEvent]:
+    """Add what only the board knows; without a secret the author of the report is the one that GitHub names."""
+    known = list(events)
+    author = next((one.event.by for one in known if isinstance(one.event, Opened)), "")
+    for one in restore_events(known, timeline.board_state):
+        is_unproven = not timeline.is_signed and isinstance(one.event, Opened)
+        yield replace(one, event=replace(one.event, by=author)) if is_unproven else one
+
+
+def _with_founded_keys(timeline: IssueTimeline, decision: Decision, policy: Policy, run: RunContext) -> IssueTimeline:
+    incident = decision.incident
+    if incident is None:
+        return timeline
+
+    def render(notice: Notice) -> str:
+        return render_notices([notice], incident, policy_for(policy, incident), run.clock(), comment_urls={}, footer="")
+
+    return replace(timeline, own_comments=drop_unfounded_keys(timeline.own_comments, decision.effects, render))
 
 
 def _preserved_commands(timeline: IssueTimeline, trigger: Trigger) -> dict[int, TimedEvent]:

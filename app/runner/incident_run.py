@@ -70,7 +70,7 @@ def handle_incident(
     number = task.number
     if newest_comments is None:
         newest_comments = run.tracker.newest_comments()
-    app_comment = find_app_comment(newest_comments)
+    app_comment = find_app_comment(run, newest_comments)
     if app_comment is not None and (app_comment.issue == number or load_timeline(run, number).board is None):
         return Skipped("The app is at work here", app_comment)
     try:
@@ -105,7 +105,7 @@ def _run_extra_pass(run: RunContext, task: Task, active: RunnerPolicy, previous:
 
 def _load_view(run: RunContext, task: Task, active: RunnerPolicy) -> IncidentView | Skipped:
     timeline = load_timeline(run, task.number)
-    if (app_comment := find_app_comment(timeline.comments)) is not None:
+    if (app_comment := find_app_comment(run, timeline.comments)) is not None:
         return Skipped("The app is at work here", app_comment)
     if not task.is_declared and timeline.board is None:
         return Skipped(f"#{task.number} is no incident: it has neither the label nor the filled-in form.")

@@ -69,7 +69,7 @@ def _sweep_once(run: RunContext, payload: Json) -> int:
     labels = active.policy.labels
     issues = [*run.tracker.open_incidents(labels.incident)]
     issues += run.tracker.closed_incidents((labels.incident, labels.postmortem_due))
-    boards = _find_boards(run, {int(issue["number"]) for issue in issues})
+    boards = _find_boards(run, issues)
     issues += _load_disputed_issues(run, boards, now)
     due = sorted(
         _list_due_incidents(issues, boards, active, now), key=lambda each: (each.due_at is None, each.due_at or now)
@@ -127,31 +127,44 @@ def _handle_due(
 class _BoardScan:
     """The boards of some issues, by issue number, and a comment of the app's if the newest contain one.
 
-    `others` are the boards of other issues among the newest comments.
+    `others` are the boards of other issues among the newest comments.  `in_doubt` are the issues with several boards
+    where no secret signs them, so that any but one may be made up.
     """
 
     boards: Mapping[int, tuple[Comment, BoardSnapshot]]
     others: Mapping[int, tuple[Comment, BoardSnapshot]]
     app_comment: Comment | None
+    in_doubt: frozenset[int] = frozenset()
 
 
-def _find_boards(run: RunContext, numbers: set[int]) -> _BoardScan:
-    """Find the boards of the issues, latest edit first, reading no more pages than needed."""
+def _find_boards(run: RunContext, issues: Sequence[Json]) -> _BoardScan:
+    """Find the boards of the issues, latest edit first, reading no more pages than needed.
+
+    Without a secret all comments since the oldest issue are read: a second board shows that one of them is made up.
+    """
+    numbers = {int(issue["number"]) for issue in issues}
+    oldest = min((parse_time(issue["created_at"]) for issue in issues), default=None)
     found: dict[int, tuple[Comment, BoardSnapshot]] = {}
     newest: list[Comment] = []
+    in_doubt: set[int] = set()
     for nth, comment in enumerate(islice(run.tracker.comments_by_update(), _MAX_PAGES * _COMMENTS_PER_PAGE), 1):
-        if nth <= _COMMENTS_PER_PAGE:
+        is_new = nth <= _COMMENTS_PER_PAGE
+        if is_new:
             newest.append(comment)
-        if comment.issue not in found and (nth <= _COMMENTS_PER_PAGE or comment.issue in numbers):
+        elif not run.has_secret and oldest is not None and (comment.updated_at or comment.created_at) < oldest:
+            break
+        if (is_new or comment.issue in numbers) and not (run.has_secret and comment.issue in found):
             content = run.signer.read(run.incident_key(comment.issue), comment)
             board_state = parse_board_state(content) if content else None
             if board_state is not None and board_state.snapshot is not None:
+                if comment.issue in found:
+                    in_doubt.add(comment.issue)
                 found[comment.issue] = comment, board_state.snapshot
-        if nth >= _COMMENTS_PER_PAGE and numbers <= found.keys():
+        if run.has_secret and nth >= _COMMENTS_PER_PAGE and numbers <= found.keys():
             break
     boards = {number: board for number, board in found.items() if number in numbers}
     others = {number: board for number, board in found.items() if number not in numbers}
-    return _BoardScan(boards, others, find_app_comment(newest))
+    return _BoardScan(boards, others, find_app_comment(run, newest), frozenset(in_doubt))
 
 
 def _load_disputed_issues(run: RunContext, scan: _BoardScan, now: datetime) -> Iterator[Json]:
@@ -175,6 +188,9 @@ def _list_due_incidents(
         board = boards.boards.get(number) or boards.others.get(number)
         if board is None:
             yield _DueIncident(issue, "it has no board")
+            continue
+        if int(issue["number"]) in boards.in_doubt:
+            yield _DueIncident(issue, "it has several boards")
             continue
         comment, snapshot = board
         written = comment.updated_at or comment.created_at

@@ -55,7 +55,7 @@ def report_skipped(run: RunContext, skipped: Skipped) -> None:
         if skipped.app_comment is None
         else f"{skipped.reason}, as {skipped.app_comment.url} shows: nothing is done twice."
     )
-    run.workflow.annotate("notice", reason, title=TITLE)
+    run.workflow.annotate("notice" if skipped.app_comment is None else "warning", reason, title=TITLE)
     run.workflow.append_summary(skipped_summary(reason))
     run.workflow.set_output("skipped", "true")
 

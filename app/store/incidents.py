@@ -342,6 +342,61 @@ def save_repository(db: Db, repository: Repository) -> None:
     )
 
 
+def save_seen_repository(db: Db, known: Repository | None, seen: Repository, now: datetime) -> Repository:
+    """Record a repository as a delivery shows it, and return it as it counts from now on.
+
+    What a delivery says is no proof of an installation: one that differs from the known one is only noted, and GitHub
+    is asked.  The name of a delivery like that does not count either.
+    """
+    if known is None or known.installation == seen.installation:
+        if known != seen:
+            save_repository(db, seen)
+            mark_same_names(db, seen, now)
+        return seen
+    claim_installation(db, known.id, seen.installation, now)
+    return known
+
+
+def claim_installation(db: Db, repo_id: int, installation: int, now: datetime) -> None:
+    """Note which installation a delivery named for a repository, so that GitHub is asked.
+
+    The same claim is asked about once in ten minutes.
+    """
+    db.execute(
+        "UPDATE repository SET claimed_installation = %(claim)s, locate_at = %(now)s"
+        " WHERE repo_id = %(repo_id)s AND installation <> %(claim)s"
+        " AND (claimed_installation IS DISTINCT FROM %(claim)s"
+        " OR locate_at IS NULL AND located_at NOT BETWEEN %(now)s - interval '10 minutes' AND %(now)s)",
+        {"claim": installation, "now": now, "repo_id": repo_id},
+    )
+
+
+def mark_same_names(db: Db, repository: Repository, now: datetime) -> None:
+    """Have GitHub asked for the names of other repositories that are known by the same name: theirs are outdated."""
+    db.execute(
+        "UPDATE repository SET locate_at = %s WHERE lower(name) = lower(%s) AND repo_id <> %s AND locate_at IS NULL",
+        (now, repository.name, repository.id),
+    )
+
+
+def locate_later(db: Db, repo_id: int, at: datetime) -> None:
+    """Have GitHub asked, from then on, where the repository is."""
+    db.execute("UPDATE repository SET locate_at = %s WHERE repo_id = %s", (at, repo_id))
+
+
+def record_located(db: Db, repo_id: int, at: datetime) -> None:
+    """Record that GitHub was asked where the repository is, so that there is nothing to ask any more."""
+    db.execute("UPDATE repository SET locate_at = NULL, located_at = %s WHERE repo_id = %s", (at, repo_id))
+
+
+def load_due_claim(db: Db, repo_id: int, now: datetime) -> tuple[bool, int | None]:
+    """Return whether GitHub is to be asked now where the repository is, and the installation that was claimed."""
+    row = db.execute(
+        "SELECT claimed_installation FROM repository WHERE repo_id = %s AND locate_at <= %s", (repo_id, now)
+    ).fetchone()
+    return row is not None, row["claimed_installation"] if row else None
+
+
 def load_repository(db: Db, repo_id: int) -> Repository | None:
     """Load a repository; None where it is unknown."""
     row = db.execute("SELECT * FROM repository WHERE repo_id = %s", (repo_id,)).fetchone()

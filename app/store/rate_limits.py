@@ -147,6 +147,15 @@ def remaining_fraction(status: RateLimitStatus, now: datetime) -> float | None:
     return budget.remaining / budget.limit if budget is not None and budget.limit and now < budget.resets_at else None
 
 
+def end_pause(db: Db, installation: int) -> None:
+    """End the pause of an installation that was suspended."""
+    db.execute(
+        "UPDATE rate_limit SET paused_until = NULL, consecutive_limits = 0, deferred_until = NULL"
+        " WHERE installation = %s",
+        (installation,),
+    )
+
+
 def list_next_incident_keys(
     db: Db, now: datetime, cooling_down: Iterable[IncidentKey], limit_per_installation: int
 ) -> list[IncidentKey]:

@@ -9,11 +9,14 @@ from typing import LiteralString
 
 from psycopg.sql import SQL, Identifier
 
-from app.ports import Repository
+from app.ports import IncidentKey, Repository
 from app.store.database import Db
 
+_UNINSTALLED_NOTE = "the App was taken off"
+_UNCERTAIN_NOTE = "the App was taken off, and an attempt may have got through"
+"""Notes of outbox items that were cancelled, by which they are found when access is given back."""
 _REPOSITORY_TABLES: tuple[LiteralString, ...] = (
-    *("incident", "event", "alarm", "outbox", "incident_number"),
+    *("incident", "event", "alarm", "suspended_alarm", "outbox", "incident_number", "tombstone"),
     *("comment_log", "comment_limit", "unconfirmed_report", "unconfirmed_digest", "unconfirmed_message"),
     *("policy_review", "failed_processing", "repository"),
 )
@@ -44,13 +47,64 @@ def record_uninstall(db: Db, repositories: Sequence[Repository], uninstalled_at:
             (one.id, one.installation, one.name, uninstalled_at, check_at),
         )
     db.execute(
-        "UPDATE outbox SET state = 'skipped', note = 'the App was "
-        "taken off', fencing_token = fencing_token + 1, lease_until = NULL"
+        "UPDATE outbox SET state = 'skipped', note = CASE WHEN state = 'in_flight' THEN %s ELSE %s END,"
+        " fencing_token = fencing_token + 1, lease_until = NULL"
         " WHERE repo_id = ANY(%s) AND state IN ('pending', 'in_flight')",
+        (_UNCERTAIN_NOTE, _UNINSTALLED_NOTE, ids),
+    )
+    db.execute(
+        "WITH taken AS (DELETE FROM alarm WHERE repo_id = ANY(%s) RETURNING repo_id, number, key, due)"
+        " INSERT INTO suspended_alarm (repo_id, number, key, due) SELECT repo_id, number, key, due FROM taken"
+        " ON CONFLICT (repo_id, number, key) DO UPDATE SET due = excluded.due",
         (ids,),
     )
-    db.execute("DELETE FROM alarm WHERE repo_id = ANY(%s)", (ids,))
     db.execute("DELETE FROM policy_review WHERE repo_id = ANY(%s)", (ids,))
+
+
+def list_suspended_incident_keys(db: Db, ids: Sequence[int]) -> list[IncidentKey]:
+    """List the incidents of these repositories whose alarms or outbox items wait for access to be given back."""
+    rows = db.execute(
+        "SELECT repo_id, number FROM suspended_alarm WHERE repo_id = ANY(%(ids)s)"
+        " UNION SELECT repo_id, number FROM outbox"
+        " WHERE repo_id = ANY(%(ids)s) AND state = 'skipped' AND note = ANY(%(notes)s) ORDER BY repo_id, number",
+        {"ids": list(ids), "notes": [_UNINSTALLED_NOTE, _UNCERTAIN_NOTE]},
+    ).fetchall()
+    return [IncidentKey(row["repo_id"], row["number"]) for row in rows]
+
+
+def restore_work(db: Db, ids: Sequence[int], now: datetime) -> datetime | None:
+    """Give back the alarms and outbox items of repositories that are accessible again, all due as they were.
+
+    Returns since when the first of them was inaccessible; None if none of them was.
+    """
+    rows = db.execute(
+        "DELETE FROM uninstalled_repository WHERE repo_id = ANY(%s) RETURNING uninstalled_at", (list(ids),)
+    ).fetchall()
+    if not rows:
+        return None
+    db.execute(
+        "WITH taken AS (DELETE FROM suspended_alarm WHERE repo_id = ANY(%s) RETURNING repo_id, number, key, due)"
+        " INSERT INTO alarm (repo_id, number, key, due) SELECT repo_id, number, key, due FROM taken"
+        " ON CONFLICT (repo_id, number, key) DO NOTHING",
+        (list(ids),),
+    )
+    # What may have got through stays uncertain, so it is searched for before it is sent again.
+    db.execute(
+        "UPDATE outbox SET state = CASE WHEN note = %s THEN 'in_flight' ELSE 'pending' END, note = '', not_before = %s"
+        " WHERE repo_id = ANY(%s) AND state = 'skipped' AND note = ANY(%s)",
+        (_UNCERTAIN_NOTE, now, list(ids), [_UNINSTALLED_NOTE, _UNCERTAIN_NOTE]),
+    )
+    since: datetime = min(row["uninstalled_at"] for row in rows)
+    return since
+
+
+def make_pending_work_due(db: Db, installation: int, now: datetime) -> int:
+    """Make what waits in the outbox for the repositories of an installation due now; return the number of items."""
+    return db.execute(
+        "UPDATE outbox SET not_before = %s WHERE state IN ('pending', 'in_flight') AND channel = '' AND not_before > %s"
+        " AND repo_id IN (SELECT repo_id FROM repository WHERE installation = %s)",
+        (now, now, installation),
+    ).rowcount
 
 
 def clear_uninstall(db: Db, ids: Sequence[int]) -> None:

@@ -23,7 +23,8 @@ LEASE_PERIOD = timedelta(seconds=30)
 class WorkerContext:
     """Dependencies shared by all worker steps.
 
-    `clock` is the only source of the current time.  `tracker` opens one repository on GitHub.
+    `clock` is the only source of the current time.  `tracker` opens one repository on GitHub, and `locate` asks GitHub
+    where it is now: its installation and name, None if the App is not installed there.
     `lease_period` is how long an attempt keeps other workers from the same outbox item.  It must exceed the duration of
     a GitHub call, and the time in which a request without a response may still arrive.
     """
@@ -33,6 +34,7 @@ class WorkerContext:
     signer: Signer
     clock: Callable[[], datetime]
     installations: InstallationCounter
+    locate: Callable[[Repository], Repository | None] = lambda repository: repository
     policies: PolicySource = field(default_factory=PolicySource)
     permissions: Permissions = field(default_factory=Permissions)
     channels: ChannelRegistry = field(default_factory=ChannelRegistry)

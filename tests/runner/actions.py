@@ -132,7 +132,8 @@ class Actions:
 
     def _read_own_markers(self, number: int) -> list[dict[str, Any]]:
         """Return the contents of the markers of our comments on that issue."""
-        issue, signer = self.shop.issue(number), Signer((f"repository {self.shop.id}",), bot_login=ACTIONS_BOT_LOGIN)
+        secret = self.runner.variables.get("MUSTER_SIGNING_SECRET") or f"repository {self.shop.id}"
+        issue, signer = self.shop.issue(number), Signer((secret,), bot_login=ACTIONS_BOT_LOGIN)
         shown = [comment_from(self.github.serializer.comment(issue, comment)) for comment in issue.comments]
         return [content for each in shown if (content := signer.read(IncidentKey(self.shop.id, number), each))]
 

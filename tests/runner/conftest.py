@@ -48,6 +48,8 @@ class Runner:
     rights: dict[str, str] = field(default_factory=lambda: dict(READ_RIGHTS))
     calls: int = 0
     wire: Callable[[], Wire] = Wire
+    variables: dict[str, str] = field(default_factory=dict)
+    """Further variables of every run."""
 
     def token(self) -> str:
         """Issue the token of a run, with the permissions that its job asks for."""
@@ -83,7 +85,7 @@ class Runner:
         log: list[str] = []
         wire, mark = self.wire(), self.github.call_log_position()
         try:
-            environment = self.environment(event, payload) | overrides
+            environment = self.environment(event, payload) | self.variables | overrides
             code = command(Workflow(environment, log.append, self.clock, wire, sleep))
         finally:
             wire.end()

@@ -172,6 +172,7 @@ def test_somebody_elses_eyes_are_no_mark(actions: Actions) -> None:
 
 
 def test_where_the_app_is_at_work_a_run_says_so_and_stops(actions: Actions) -> None:
+    actions.runner.variables["MUSTER_APP_ID"] = str(actions.github.app.app_id)
     number = actions.opens(SEV1)
     (opened, *_) = actions.take_new_events()
     marker = Signer(("not ours",), actions.github.app.app_id).marker(

@@ -25,11 +25,16 @@ from .conftest import as_app, with_token
 MULTI_SEGMENT_PARAMETER = re.compile(r"(/contents/|/git/refs?/|/commits/)([^?]+?)(/check-runs)?$")
 
 
+REPOSITORY_ID = re.compile(r"^/repositories/[0-9]+(?=/|$)")
+
+
 class OpenApiRequest:
     """A request in the form that openapi-core validates."""
 
     def __init__(self, request: httpx.Request, base: str) -> None:
         path = request.url.path.removeprefix(httpx.URL(base).path)
+        # The description knows repositories by their names alone; GitHub redirects renamed ones to their ids.
+        path = REPOSITORY_ID.sub("/repos/octo/any", path)
         # To the validator a template's {path} is one segment, where GitHub accepts several.
         self.path = MULTI_SEGMENT_PARAMETER.sub(lambda m: m[1] + quote(m[2], safe="") + (m[3] or ""), path)
         self.host_url = "https://api.github.com"

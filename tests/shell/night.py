@@ -87,6 +87,8 @@ TABLES = (
         "uninstalled_repository",
         "failed_processing",
         "policy_review",
+        "suspended_alarm",
+        "tombstone",
     ),
 )
 

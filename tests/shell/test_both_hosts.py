@@ -183,6 +183,8 @@ def test_what_people_see_is_the_same(
 @pytest.fixture
 def elsewhere_in_actions(tmp_path: Path) -> Iterator[Actions]:
     with start_runner(tmp_path) as runner:
+        # Without it GitHub is asked for rights anew, so that what lost its author's rights does not count.
+        runner.variables["MUSTER_SIGNING_SECRET"] = "a long one"
         yield Actions(runner)
 
 
@@ -269,7 +271,8 @@ def test_a_schedule_that_comes_two_hours_late_says_everything_at_once(
 def test_where_both_are_at_work_only_the_app_acts(tonight: Night, tmp_path: Path) -> None:
     number = open_incident(tonight)
     before = list_visible_lines(tonight)
-    actions = Actions(Runner(tonight.github, tonight.shop, tonight.clock, tmp_path))
+    known = {"MUSTER_APP_ID": str(tonight.github.app.app_id)}
+    actions = Actions(Runner(tonight.github, tonight.shop, tonight.clock, tmp_path, variables=known))
     runs = []
     person(tonight, "mona").comments(tonight.shop, number, "/ack")
     runs += actions.settle()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from itertools import islice
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -25,6 +25,9 @@ from app.sandbox.github.people import Person
 from app.sandbox.github.registration import AppRegistration
 from app.sandbox.github.world import Account, Actor, Installation, Repository, Role, Team, World
 from app.web.server import HttpServer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 HOST = "127.0.0.1"
 ACTIONS_BOT_LOGIN = world.ACTIONS_BOT_LOGIN
@@ -180,6 +183,7 @@ class SandboxGitHub:
             del self.world.repositories[old_full_name.lower()]
             repository.name = name
             self.world.repositories[repository.full_name.lower()] = repository
+            self.world.former_names.pop(repository.full_name.lower(), None)
             self.world.former_names[old_full_name.lower()] = repository
             changes = {"repository": {"name": {"from": old_name}}}
             self.changes.send_event(
@@ -235,6 +239,13 @@ class SandboxGitHub:
             installation = self._find_installation(owner)
             installation.suspended_at = installation.suspended_by = None
             self._send_installation_event(installation, "unsuspend")
+
+    def accept_permissions(self, owner: str, permissions: Mapping[str, str]) -> None:
+        """Have an owner accept permissions; tokens that were issued before keep the former ones."""
+        with self.world.lock:
+            installation = self._find_installation(owner)
+            installation.permissions.update(permissions)
+            self._send_installation_event(installation, "new_permissions_accepted")
 
     def token_for(self, login: str) -> str:
         """Return a person's personal access token."""
@@ -348,4 +359,27 @@ class SandboxGitHub:
                 Response(f"{error.code} {error.name}\n", error.code or 500, content_type="text/plain")
             )
 
+        flask.wsgi_app = _RepositoryIds(flask.wsgi_app, self.world)  # type: ignore[method-assign]
         return flask
+
+
+class _RepositoryIds:
+    """Answers `/repositories/ID/...` like `/repos/OWNER/NAME/...` of the repository with that id, as GitHub does.
+
+    The call log and the faults of tests know the repository by its name.
+    """
+
+    def __init__(self, application: WSGIApplication, world: World) -> None:
+        self._application = application
+        self._world = world
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        prefix = f"{PREFIX}/repositories/"
+        path = str(environ.get("PATH_INFO", ""))
+        number, slash, rest = path.removeprefix(prefix).partition("/")
+        if path.startswith(prefix) and number.isascii() and number.isdigit():
+            with self._world.lock:
+                found = (one for one in self._world.repositories.values() if one.id == int(number))
+                if repository := next(found, None):
+                    environ["PATH_INFO"] = f"{PREFIX}/repos/{repository.full_name}{slash}{rest}"
+        return self._application(environ, start_response)

@@ -10,6 +10,7 @@ from app.core.policy import Duration, Retention
 from app.policy_file import PolicyFaults, read_policy
 from app.store import retention
 from app.worker.context import WorkerContext
+from app.worker.monitoring.erasure import erase_deleted_issues
 
 MIN_RETENTION_PERIOD = timedelta(days=7)
 """Deliveries are kept at least this long, whatever a policy says.
@@ -21,7 +22,11 @@ _DEFAULT_RETENTION = Retention().deliveries
 
 
 def delete_expired_deliveries(ctx: WorkerContext, now: datetime, max_rows: int = 500) -> bool:
-    """Delete deliveries older than their retention, at most `max_rows` for each period; return True if none is left."""
+    """Delete deliveries older than their retention, at most `max_rows` for each period; return True if none is left.
+
+    Before that, everything stored of issues that were deleted on GitHub is erased when its time has come.
+    """
+    all_erased = erase_deleted_issues(ctx, now)
     with ctx.database.transaction() as db:
         policy_files = retention.load_retention_policies(db)
     repos_by_retention: dict[Duration | None, list[int]] = defaultdict(list)
@@ -31,7 +36,7 @@ def delete_expired_deliveries(ctx: WorkerContext, now: datetime, max_rows: int =
     completed.append(
         _delete_deliveries(ctx, now, _DEFAULT_RETENTION, list(policy_files), max_rows, other_repositories=True)
     )
-    return all(completed)
+    return all(completed) and all_erased
 
 
 def _delete_deliveries(

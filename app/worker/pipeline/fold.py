@@ -29,7 +29,7 @@ from app.core.replay import log_sort_key, replay
 from app.github.inbound import TimedEvent
 from app.policy_source.active_policy import ActivePolicy
 from app.ports import IncidentKey
-from app.store import incidents, outbox, unconfirmed_reports
+from app.store import incidents, outbox, tombstones, unconfirmed_reports
 from app.store.database import Db
 from app.store.incidents import StoredIncident
 from app.worker.context import WorkerContext
@@ -137,11 +137,13 @@ def fold_events(
     corrected_opening: Opened | None = None,
     replay_all: bool = False,
 ) -> Folded | None:
-    """Fold events into `stored` (None: there is no incident); None if they open none.
+    """Fold events into `stored` (None: there is no incident); None if they open none, or if it was erased.
 
     Events in order continue from the stored state.  If one is late, or precedes an alarm that has fired, or
     `replay_all` is set, the whole log is replayed.  `corrected_opening` replaces the opening in the log.
     """
+    if stored is None and _is_erased(ctx, incident_key):
+        return None
     selected, unreserved_id = _assign_incident_id(
         ctx, incident_key, _select_new_events(ctx, incident_key, stored, events)
     )
@@ -270,6 +272,8 @@ def save_fold(db: Db, incident_key: IncidentKey, folded: Folded, now: datetime) 
     Call `require_unchanged` first, in the same transaction.  Raises StaleFold if the log was changed meanwhile.
     """
     stored = folded.base
+    if stored is None and tombstones.find_erased(db, (incident_key,)):
+        raise StaleFold(str(incident_key))
     if folded.unreserved_id and folded.unreserved_id != incidents.allocate_incident_id(
         db, incident_key.repo_id, folded.incident.declared_at.date()
     ):
@@ -303,6 +307,11 @@ def _save_incident(db: Db, incident_key: IncidentKey, folded: Folded) -> StoredI
     if stored is None or new != stored:
         incidents.save_incident(db, incident_key, new)
     return new
+
+
+def _is_erased(ctx: WorkerContext, incident_key: IncidentKey) -> bool:
+    with ctx.database.autocommit() as db:
+        return bool(tombstones.find_erased(db, (incident_key,)))
 
 
 def _select_new_events(

@@ -25,6 +25,7 @@ from app.worker.context import WorkerContext
 from app.worker.pipeline import fold, missing_issues
 from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, dead_letter_delivery
 from app.worker.pipeline.fold import Folded, FoldFailed
+from app.worker.pipeline.repository_mapping import confirm_mapping
 
 log = structlog.get_logger()
 
@@ -61,6 +62,7 @@ def process_incident(ctx: WorkerContext, incident_key: IncidentKey) -> bool:
         known = incidents.load_incident(db, incident_key)
     if repository is None or not (waiting or known):
         return True
+    repository = confirm_mapping(ctx, repository)
     tracker = ctx.tracker(repository).with_priority(Priority(known.incident.severity if known else None))
     active = ctx.policies.load(ctx.database, tracker, repository, now)
     parsed = list(_parse_deliveries(ctx, tracker, repository, _clamp_received_at(waiting, known), active.policy, now))

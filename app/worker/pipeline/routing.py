@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.github import inbound
 from app.github.inbound import InstallationChange, LabelsSeen, PolicyProposal, PolicyPush
 from app.github.payload_shape import find_misfit
 from app.ports import IncidentKey, Repository
-from app.store import inbox, incidents, policies, policy_reviews
+from app.store import inbox, incidents, policies, policy_reviews, tombstones
 from app.store.database import Db
 from app.store.inbox import Delivery
 from app.store.policies import PolicyScope
@@ -19,13 +19,17 @@ from app.worker.context import WorkerContext
 from app.worker.pipeline import uninstall
 from app.worker.pipeline.dead_letters import UNREADABLE_ERRORS, dead_letter_delivery
 
+DELETED_ISSUE_PERIOD = timedelta(days=7)
+"""How long the texts of an issue stay stored that was deleted on GitHub."""
+
 
 @dataclass(frozen=True, slots=True)
 class _DeliveryRoute:
     """Where a delivery belongs.
 
     `may_change_policy`: it may have changed the policy file or a feed.
-    `labels_seen`: the labels of its issue, if it says nothing else about an incident that is known.
+    `labels_seen`: the labels of its issue, if it says nothing else about an incident that is known.  `is_deletion`: its
+    issue was deleted.
     `policy_change`: a change to the policy that is to be reviewed; then it says nothing about an incident.
     """
 
@@ -35,6 +39,7 @@ class _DeliveryRoute:
     installation_change: InstallationChange | None
     labels_seen: LabelsSeen | None
     policy_change: PolicyProposal | PolicyPush | None
+    is_deletion: bool = False
 
 
 def route_deliveries(ctx: WorkerContext, should_continue: Callable[[], bool] = lambda: True) -> list[IncidentKey]:
@@ -69,15 +74,24 @@ def _route(db: Db, deliveries: Iterable[Delivery]) -> list[IncidentKey]:
     known_repositories = {one.id: one for one in incidents.list_repositories(db, repository_ids)}
     to_process, redundant = list[IncidentKey](), list[tuple[Delivery, IncidentKey]]()
     informative = list[tuple[Delivery, IncidentKey]]()
+    erased = tombstones.find_erased(db, {route.incident_key for _, route in routes if route.incident_key})
     for delivery, route in routes:
+        if route.incident_key in erased:
+            inbox.ignore_delivery(db, delivery, route.incident_key.repo_id if route.incident_key else None)
+            inbox.clear_body(db, delivery)
+            continue
+        if route.is_deletion and route.incident_key is not None:
+            at = delivery.received_at
+            tombstones.record_deletion(db, route.incident_key, at, at + DELETED_ISSUE_PERIOD)
         if route.repository is not None:
-            if known_repositories.get(route.repository.id) != route.repository:
-                incidents.save_repository(db, route.repository)
-                known_repositories[route.repository.id] = route.repository
+            repository = incidents.save_seen_repository(
+                db, known_repositories.get(route.repository.id), route.repository, delivery.received_at
+            )
+            known_repositories[repository.id] = repository
             if route.may_change_policy:
-                to_process += _invalidate_policy(db, route.repository)
+                to_process += _invalidate_policy(db, repository)
         if route.installation_change is not None:
-            uninstall.record_installation_change(db, route.installation_change, delivery.received_at)
+            to_process += uninstall.record_installation_change(db, route.installation_change, delivery.received_at)
         if route.incident_key is not None and route.policy_change is not None:
             _request_review(db, delivery, route.incident_key, route.policy_change)
             redundant.append((delivery, route.incident_key))
@@ -156,4 +170,5 @@ def _parse_route(delivery: Delivery) -> _DeliveryRoute:
         inbound.installation_change_of(delivery.event, payload),
         inbound.read_labels_only(delivery.event, payload, delivery.received_at) if incident_key else None,
         inbound.policy_change_of(delivery.event, payload, incident_key, delivery.received_at) if incident_key else None,
+        is_deletion=inbound.is_issue_deletion(delivery.event, payload),
     )

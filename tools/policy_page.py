@@ -91,7 +91,8 @@ TOPICS = (
         "Clocks",
         "A clock runs where it has a target. `15m` counts every hour, `1bd` is one day of a calendar, and "
         "`{within: 4h, calendar: business}` counts the open hours only. `off` stops a clock. Clocks of a law cannot be "
-        "paused. National holidays come from the country and region of a calendar.",
+        "paused. National holidays come from the country and region of a calendar. Dates lie between 2000 and 2100; at "
+        "most 10 warnings, 20 audiences and 20 regulations are read.",
         """\
 timezone: Europe/Berlin
 severities:
@@ -117,7 +118,8 @@ audiences:
         "acknowledgement; any other runs on until the incident is resolved. `to` names contacts, roles, teams or "
         "rotations, never logins; `owner` is the team that owns "
         "the affected service. A channel carries the notices whose "
-        "`via` it serves, also while GitHub is away: see [Channels](channels.md).",
+        "`via` it serves, also while GitHub is away: see [Channels](channels.md). "
+        "Of one severity at most 100 steps are read, 12 of which page, and the repeats may add up to 60 pages an hour.",
         """\
 escalation:
   sev1:

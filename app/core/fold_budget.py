@@ -12,6 +12,8 @@ MAX_ALARMS_PER_FOLD = 5000
 
 A year of a severe incident without an answer takes some dozens: repeats of the past are counted, not fired.
 """
+ALARMS_PER_EVENT = 25
+"""How many more may fire for each event of the log: an answer starts clocks anew, and an incident can last months."""
 
 
 class FoldBudget:
@@ -24,6 +26,10 @@ class FoldBudget:
         self._max_alarms = max_alarms
         self._is_exhausted = is_exhausted
         self._alarm_count = 0
+
+    def add_event(self) -> None:
+        """Allow the alarms that one event of the log may bring about."""
+        self._max_alarms += ALARMS_PER_EVENT
 
     def spend_alarm(self, due: datetime) -> None:
         """Count one alarm, due at `due`.  Raises FoldTooLong when the budget is spent."""

@@ -41,6 +41,7 @@ def replay(
         if at > until:
             break
         incident, alarm_effects = _fire_due_alarms(incident, policy, at, budget, inclusive=False)
+        budget.add_event()
         decision = decide(incident, event, policy, at)
         incident = decision.incident
         effects += alarm_effects

@@ -184,6 +184,8 @@ NOT_REMOVABLE_KINDS: frozenset[Any] = frozenset({Calendar, Severity, Targets})
 Clocks fall back on calendars, and every severity has a value.
 """
 
+_MAX_ENTRIES: Mapping[str, int] = {"warnings": 10, "audiences": 20, "regulations": 20}
+"""The most entries of each: all of their deadlines are followed for every incident."""
 MAX_HOLIDAYS = 400
 """The most days off that a calendar may list."""
 
@@ -384,6 +386,9 @@ def _check_retention(retention: Retention) -> Iterator[CheckFailure]:
 def _check_policy(policy: Policy) -> Iterator[CheckFailure]:
     if any(a >= b for a, b in zip(policy.warnings, policy.warnings[1:], strict=False)):
         yield ("warnings",), InvalidValue("the warnings do not rise", "such as [50, 80]")
+    for key, most in _MAX_ENTRIES.items():
+        if len(getattr(policy, key)) > most:
+            yield (key,), InvalidValue(f"these are {len(getattr(policy, key))} {key}", f"at most {most}")
     yield from _check_reserved_names(policy)
     yield from _check_severity_aliases(policy)
     yield from _check_service_aliases(policy)
@@ -450,6 +455,8 @@ CHECKS: Mapping[type, Callable[[Any], Iterator[CheckFailure]]] = {
 """The checks of a record after its fields were read."""
 
 
+_MAX_STEPS = 100
+"""How many steps a severity may have, paging or not."""
 _MAX_PAGING_STEPS = 12
 """How many steps of a severity may page until it is acknowledged."""
 _MAX_PAGES_PER_HOUR = 60
@@ -477,6 +484,8 @@ def _check_pages(steps: tuple[Any, ...]) -> Iterator[tuple[int, InvalidValue]]:
 
 
 def _check_steps(steps: tuple[Any, ...]) -> Iterator[tuple[int, InvalidValue]]:
+    if len(steps) > _MAX_STEPS:
+        yield _MAX_STEPS, InvalidValue(f"these are {len(steps)} steps", f"at most {_MAX_STEPS}")
     yield from _check_pages(steps)
     first_index: dict[tuple[Duration, frozenset[str]], int] = {}
     for n, step in enumerate(steps):

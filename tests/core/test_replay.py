@@ -28,7 +28,7 @@ from app.core.events import (
     PostmortemOpened,
     Role,
 )
-from app.core.fold_budget import FoldBudget
+from app.core.fold_budget import ALARMS_PER_EVENT, MAX_ALARMS_PER_FOLD, FoldBudget
 from app.core.incident import Incident
 from app.core.incident_report import IncidentReport, Kind
 from app.core.labels import desired_labels
@@ -302,16 +302,36 @@ def test_fc_g8_a_touch_pages_at_any_hour_again(touch: str) -> None:
     assert all(effect.at >= at for effect in told)
 
 
-def test_a_fold_beyond_its_budget_says_so() -> None:
+def test_fc_s1_a_fold_beyond_its_budget_says_so() -> None:
     log = [(DECLARED, replace(OPENED, report=IncidentReport(severity=Severity.SEV1)))]
+    five = FoldBudget(max_alarms=5 - ALARMS_PER_EVENT)
     with pytest.raises(FoldTooLong, match="6 alarms until 2026-"):
-        replay(log, staffed_policy("guide"), DECLARED + timedelta(hours=4), budget=FoldBudget(max_alarms=5))
+        replay(log, staffed_policy("guide"), DECLARED + timedelta(hours=4), budget=five)
     with pytest.raises(FoldTooLong):
         replay(
             log, staffed_policy("guide"), DECLARED + timedelta(hours=4), budget=FoldBudget(is_exhausted=lambda: True)
         )
     with pytest.raises(FoldTooLong):
         list(replay_steps(log, frequent_pages(), DECLARED + timedelta(days=6)))
+
+
+def test_fc_s1_an_incident_that_was_worked_on_for_half_a_year_is_within_the_budget() -> None:
+    """Each update starts a clock anew, so the alarms grow with the answers: those are no reason to give up."""
+    log: Log = [(DECLARED, replace(OPENED, report=IncidentReport(severity=Severity.SEV1)))]
+    for number in range(1, 183 * 12):
+        update = Commented(
+            comment=number,
+            commands=parse_commands("/update we are on it"),
+            by="mona",
+            role=Role.WRITE,
+            key=f"comment/{number}",
+        )
+        log.append((DECLARED + timedelta(hours=2 * number), update))
+    until = log[-1][0]
+    policy = staffed_policy("guide")
+    with pytest.raises(FoldTooLong):
+        replay(log, policy, until, budget=FoldBudget(max_alarms=-len(log) * ALARMS_PER_EVENT + MAX_ALARMS_PER_FOLD))
+    assert replay(log, policy, until).incident
 
 
 def frequent_pages() -> Policy:

@@ -20,6 +20,10 @@ CASES: Mapping[str, Mapping[str, str]] = {
         "FC-G7": "in Actions, a refused pull request names the box to tick, and the next sweep tries again",
         "FC-G8": "a report that was unanswered for a year is taken in at once and asked about once, by daylight",
     },
+    "Figures": {
+        "FC-M2": "a second report holds back neither its own page nor that of the first",
+        "FC-M3": "pages, escalations and reminders have a budget of their own",
+    },
     "Policies": {
         "FC-C1": "dates are bounded, and a failure of the rules loses no report",
         "FC-C16": "a policy cannot name any variable of the operator's",
@@ -51,11 +55,21 @@ CASES: Mapping[str, Mapping[str, str]] = {
         "FC-O4": "databases, ports and folders that cannot be used: one line",
         "FC-O5": "`.env` is read by the rules that everybody knows",
         "FC-O6": "libraries are bounded, and the queue's schema is migrated with ours",
+        "TS-06": "an empty variable counts as unset; one that hides another value of `.env` is told",
+        "TS-10": "the App's key is read in every form in which it is handed over, or what it is instead is said",
+        "TS-14": "a password with any characters works, or the line says how to write it",
+        "TS-17": "a pooler in transaction mode is found at the first connection, and said in one line",
+        "TS-19": "the queue's schema is migrated step by step beside older processes",
+        "TS-20": "a data folder of another PostgreSQL is left alone, and the way out is said",
+        "TS-22": "of two processes on one data folder the second waits, then says who holds it",
+        "TS-30": "own certificates are added to the public ones; what is no certificate is said at the start",
+        "TS-38": "an App that was installed anew is found under its new installation",
     },
 }
 """What is right in each case, by group and id."""
 
-_ID = re.compile(r"fc[-_]([a-z]\d+)", re.IGNORECASE)
+_ID = re.compile(r"(?<![a-z])(?:fc[-_]?((?:[a-z]\d+_)*[a-z]\d+)|ts[-_]?(\d\d))(?![a-z\d])", re.IGNORECASE)
+"""An id in a name or a docstring; `fc_s5_s6` are two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +82,13 @@ class CaseTest:
 
 
 def find_case_tests() -> Iterator[CaseTest]:
-    """Find the tests that name a case: in their name or docstring, or in the docstring of their file."""
+    """Find the tests that name a case: in their name or docstring, or else in the docstring of their file."""
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         tree = ast.parse(path.read_text())
         of_file = _find_ids(ast.get_docstring(tree) or "")
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-                named = _find_ids(f"{node.name} {ast.get_docstring(node) or ''}") | of_file
+                named = _find_ids(f"{node.name} {ast.get_docstring(node) or ''}") or of_file
                 if named:
                     yield CaseTest(path.relative_to(ROOT).as_posix(), node.name, named)
 
@@ -100,4 +114,9 @@ def render_cases() -> Iterator[str]:
 
 
 def _find_ids(text: str) -> frozenset[str]:
-    return frozenset(f"FC-{found.upper()}" for found in _ID.findall(text))
+    found = (match.groups() for match in _ID.finditer(text))
+    return frozenset(
+        case
+        for field_cases, trap in found
+        for case in ([f"TS-{trap}"] if trap else [f"FC-{each.upper()}" for each in field_cases.split("_")])
+    )

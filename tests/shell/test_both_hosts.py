@@ -244,7 +244,7 @@ def test_a_rebuild_keeps_a_merged_postmortem_merged(tonight: Night) -> None:
 def test_a_schedule_that_comes_two_hours_late_says_everything_at_once(
     tonight: Night, elsewhere_in_actions: Actions
 ) -> None:
-    """A late scheduled run posts in one comment what the App posted in several.
+    """A late scheduled run posts in one comment what the App posted in several; it counts the pages after twenty.
 
     Only the App reaches the comment limit this way, so only its board warns about it.
     """
@@ -257,7 +257,8 @@ def test_a_schedule_that_comes_two_hours_late_says_everything_at_once(
     assert late.code == 0
     assert len(actions.notices(number)) == 2, "the first page, and one comment for everything since"
     assert len(tonight.notices(number)) > 5
-    assert set(actions.list_posted_keys(number)) == set(tonight.list_posted_keys(number))
+    counted = {f"escalate/page0.{nth}@2026-03-14T09:00:00Z" for nth in range(21, 25)}
+    assert set(actions.list_posted_keys(number)) == set(tonight.list_posted_keys(number)) - counted
     assert actions.labels(number) == tonight.labels(number)
     app_board = "\n".join(_normalize(tonight, tonight.board(number)))
     assert "held back until 11:05 UTC" in app_board

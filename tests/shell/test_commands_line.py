@@ -103,8 +103,8 @@ def test_parse_form(tmp_path: Path) -> None:
         (["policy", "check", "nowhere.yml"], "nowhere.yml: No such file"),
         (["policy", "check", "."], "Is a directory"),
         (["rebuild", "--issue", "7"], "--issue needs --repo"),
-        (["db", "status"], "the database"),
-        (["state", "dump", "--canonical"], "the database"),
+        (["db", "status"], "no server listens (host 127.0.0.1, port 9, database nowhere"),
+        (["state", "dump", "--canonical"], "no server listens (host 127.0.0.1, port 9, database nowhere"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -328,8 +328,7 @@ def test_fc_m2_a_second_report_holds_back_neither_its_own_page_nor_that_of_the_f
 def test_fc_s4_an_outsider_closes_and_reopens_twenty_times(database: Database) -> None:
     """FC-S4: it rings once for the report, and once where a restart is due, by comment and by channel alike."""
     policy = POLICY + (
-        "first-notice: {sev1: {via: [pager, chat]}}\n"
-        "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager, chat]}}\n"
+        "first-notice: {sev1: {via: [pager, chat]}}\nchannels: {ops: {url: env:CHANNEL_OPS, for: [pager, chat]}}\n"
     )
     with run_night(database, policy) as tonight, run_sink(tonight.clock) as pager:
         connect_sink(tonight, pager)
@@ -337,6 +336,8 @@ def test_fc_s4_an_outsider_closes_and_reopens_twenty_times(database: Database) -
         number = stranger.opens(tonight.shop, "Checkout is down", SEV1, ["incident"])
         tonight.advance_and_settle()
         messages, notices = len(pager.requests), len(tonight.notices(number))
+        assert messages
+        assert notices
         for _ in range(20):
             stranger.closes(tonight.shop, number)
             tonight.advance_and_settle(1)
@@ -351,7 +352,7 @@ def test_fc_s4_one_channel_gets_so_many_messages_of_unconfirmed_incidents(databa
     """FC-S4: a ceiling for each channel; the first notice of each incident and confirmed ones are not counted."""
     policy = POLICY + (
         "first-notice: {sev1: {via: pager}}\n"
-        "channels: {ops: {url: env:OPS_URL, secret: env:OPS_SECRET, for: [pager]}}\n"
+        "channels: {ops: {url: env:CHANNEL_OPS, for: [pager]}}\n"
         "escalation: {sev1: [{after: 0m, to: on-call, until: ack, repeat: 1m, via: pager}]}\n"
     )
     with run_night(database, policy) as tonight, run_sink(tonight.clock) as pager:

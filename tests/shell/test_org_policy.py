@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -105,7 +106,9 @@ def test_a_push_to_the_organisation_s_repository_holds_everywhere_at_once(bare: 
     before = bare.board(number)
     push_policy(bare, above, ORG.replace("America/New_York", "Asia/Tokyo"))
     assert load_active_policy(bare).policy.zone == "Asia/Tokyo"
-    assert bare.board(number) == before, "a zone moves no deadline"
+    assert re.findall(r"[\d:]+ UTC", bare.board(number)) == re.findall(r"[\d:]+ UTC", before), (
+        "a zone moves no deadline"
+    )
     push_policy(bare, above, ORG + "severities: {sev1: {resolve: 2h}}\n")
     assert bare.board(number) != before, "an open incident follows without being touched"
 

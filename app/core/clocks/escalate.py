@@ -27,7 +27,7 @@ from app.core.policy import ON_CALL, Policy, Step
 from app.core.timeline import EntryKind
 
 NAME = "escalate"
-_MAX_SINGLE_PAGES = 10
+_MAX_SINGLE_PAGES = 20
 """So many pages have an entry each on the timeline; one entry stands for all later ones."""
 # Alarm marks: an escalation step is identified by its contacts and its delay, `it-manager@30m`; a page and a silence by
 # the moment they count from, `page0.2@2026-03-14T09:00:00Z`. So a contact called `silence` is not mistaken for one.

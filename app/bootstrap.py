@@ -35,7 +35,8 @@ from app.settings import Settings, require_app_credentials
 from app.store import embedded
 from app.store.database import Database, migrate
 from app.store.rate_limits import DatabaseRateLimiter
-from app.web.application import create_admin_app, create_app
+from app.web.application import create_admin_app, create_app, create_head_check
+from app.web.connection import LOOPBACK, RequestLimits
 from app.web.server import HttpServer
 from app.web.webhook import MAX_BODY_BYTES
 from app.worker.context import LEASE_PERIOD, WorkerContext
@@ -218,7 +219,15 @@ def http_server(application: Application, queue: Queue, app_check: AppCheck | No
         failpoints=ctx.failpoints,
     )
     # A little more than the largest delivery, so that the application itself can answer 413.
-    return HttpServer(flask, settings.host, settings.port, name="muster", max_body_bytes=MAX_BODY_BYTES + 65536)
+    return HttpServer(
+        flask,
+        settings.host,
+        settings.port,
+        name="muster",
+        max_body_bytes=MAX_BODY_BYTES + 65536,
+        limits=RequestLimits(proxies=(*LOOPBACK, *settings.trusted_proxies)),
+        check_head=create_head_check(flask),
+    )
 
 
 def _list_problems(application: Application, app_check: AppCheck | None) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 _MIN_SECRET_CHARACTERS = 32
@@ -26,6 +27,8 @@ class Settings:
     admin_host: str = "127.0.0.1"
     admin_port: int = 8081
     """Where `/metrics` and the reasons of `/readyz` are served; 0: any free port."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Proxies before us, besides those on loopback: the limit of connections per address does not apply to them."""
     database_url: str = field(default="", repr=False)
     api_url: str = "https://api.github.com"
     app_id: int = 0
@@ -61,6 +64,7 @@ def read_settings(environment: Mapping[str, str] | None = None, *, folder: Path 
         port=_parse_number(variables, "PORT", 8080, maximum=65535),
         admin_host=variables.get("MUSTER_ADMIN_HOST") or "127.0.0.1",
         admin_port=_parse_number(variables, "MUSTER_ADMIN_PORT", 8081, maximum=65535),
+        trusted_proxies=_parse_networks(variables, "MUSTER_TRUSTED_PROXIES"),
         database_url=variables.get("DATABASE_URL", ""),
         api_url=_parse_url(variables, "GITHUB_API_URL", "https://api.github.com"),
         app_id=_parse_number(variables, "GITHUB_APP_ID", 0),
@@ -132,6 +136,14 @@ def _parse_url(variables: Mapping[str, str], name: str, default: str) -> str:
     if text and not text.startswith(("https://", "http://")):
         raise SettingsFault(f"{name}: '{text[:40]}' is no URL, such as https://api.github.com.")
     return text.rstrip("/")
+
+
+def _parse_networks(variables: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    texts = [text.strip() for text in variables.get(name, "").split(",") if text.strip()]
+    try:
+        return tuple(ip_network(text) for text in texts)
+    except ValueError as problem:
+        raise SettingsFault(f"{name}: {problem}; addresses or networks are needed, such as 10.0.0.5.") from None
 
 
 def _parse_heartbeat_url(variables: Mapping[str, str]) -> str:

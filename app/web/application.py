@@ -12,7 +12,7 @@ from werkzeug.routing import RequestRedirect
 from app.failpoints import Failpoints
 from app.store.database import Database
 from app.web.health import admin_blueprint, public_health_blueprint
-from app.web.request_head import HeadCheck, Refusal, RequestHead
+from app.web.request_head import EarlyAnswer, HeadCheck, RequestHead
 from app.web.webhook import WebhookReceiver, check_delivery_head, webhook_blueprint
 
 _MAX_BODY_BYTES = 1024 * 1024
@@ -52,17 +52,17 @@ def create_head_check(flask: Flask) -> HeadCheck:
     A body is read only where one is expected: at an address and with a method that exist.
     """
 
-    def check(head: RequestHead) -> Refusal | None:
+    def check(head: RequestHead) -> EarlyAnswer | None:
         try:
             flask.url_map.bind("").match(head.path, head.method)
         except MethodNotAllowed as refused:
-            return Refusal(405, "method not allowed", (("Allow", ", ".join(sorted(refused.valid_methods or ()))),))
+            return EarlyAnswer(405, "method not allowed", (("Allow", ", ".join(sorted(refused.valid_methods or ()))),))
         except RequestRedirect:
             pass
         except HTTPException:
-            return Refusal(404, "not found")
+            return EarlyAnswer(404, "not found")
         if head.path == "/webhook":
             return check_delivery_head(head)
-        return Refusal(413, "too large") if (head.body_bytes or 0) > _MAX_BODY_BYTES else None
+        return EarlyAnswer(413, "too large") if (head.body_bytes or 0) > _MAX_BODY_BYTES else None
 
     return check

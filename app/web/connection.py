@@ -23,7 +23,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.receiver import ChunkedReceiver, FixedStreamReceiver
 from waitress.utilities import BadRequest, RequestEntityTooLarge
 
-from app.web.request_head import HeadCheck, Refusal, RequestHead
+from app.web.request_head import EarlyAnswer, HeadCheck, RequestHead
 
 Network = IPv4Network | IPv6Network
 
@@ -47,14 +47,19 @@ class RequestLimits:
     """What unfinished requests may hold.
 
     `head_seconds` is the time for a head, from the first byte or from the connection's beginning; `body_seconds` that
-    for a body, and for the rest of a refused request.  A connection that was answered before may be idle for
-    `idle_seconds`.  `body_bytes` is the memory of all bodies together.  An address has at most
-    `connections_per_address`, except those of `proxies`, which stand for many clients.
+    for a body, and for the rest of a refused request.  After `slow_body_seconds` a body must have arrived with at least
+    `min_bytes_per_second`.  A connection that was answered before may be idle for `idle_seconds`, and a client may let
+    an answer wait for `unread_seconds` before its connection makes room for others.  `body_bytes` is the memory of all
+    bodies together.  An address has at most `connections_per_address`, except those of `proxies`, which stand for many
+    clients.
     """
 
     head_seconds: float = 10.0
     body_seconds: float = 30.0
+    slow_body_seconds: float = 10.0
+    min_bytes_per_second: int = 1024
     idle_seconds: float = 75.0
+    unread_seconds: float = 10.0
     body_bytes: int = 64 * 1024 * 1024
     connections_per_address: int = 100
     proxies: tuple[Network, ...] = LOOPBACK
@@ -131,7 +136,7 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no
             return len(data)
         return consumed
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: EarlyAnswer) -> None:
         """Answer with the refusal instead of reading on."""
         self.error = refusal
         self._stop_body()
@@ -195,13 +200,15 @@ class Connection(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     @property
     def is_unfinished(self) -> bool:
-        """True unless a complete request of this connection is being answered."""
-        return not self.requests and not self.total_outbufs_len and not self.will_close
+        """True unless a complete request is being answered, and its client reads the answer."""
+        if self.requests or self.will_close:
+            return False
+        return not self.total_outbufs_len or self._is_unread_for(self._limits.unread_seconds)
 
     @property
     def eviction_order(self) -> tuple[int, float]:
-        """The smallest is given up first: what was answered already, then whoever has been sending for longest."""
-        if self._discards:
+        """The smallest is given up first: what is refused or not read, then what has been sent for longest."""
+        if self._discards or self.total_outbufs_len:
             return 0, self._discard_until
         if self.request is not None:
             return 1, float(self.request.started_at)
@@ -211,8 +218,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def memory_cost(self) -> float:
         """How much memory the unfinished body holds, times how long it has; 0 for a small one."""
         request = self.request
-        if request is None or request.completed or request.held <= _SMALL_BODY_BYTES:
-            return 0.0
+        if request is None or self.requests or request.completed or request.held <= _SMALL_BODY_BYTES:
+            return 0.0  # `refuse` does nothing while an earlier request is being answered
         return float(request.held * (time.monotonic() - request.body_started_at + 0.001))
 
     def received(self, data: bytes) -> bool:
@@ -228,7 +235,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         super().service()
         self._was_answered, self._idle_since = True, time.monotonic()
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: EarlyAnswer) -> None:
         """Answer the unfinished request with the refusal, and read no more of it."""
         with self.requests_lock:
             request = self.request
@@ -242,13 +249,23 @@ class Connection(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     def expire(self, now: float) -> None:
         """Give the connection up if its time is over."""
         if self.total_outbufs_len and not self.requests:
-            if self.last_activity < time.time() - self._limits.idle_seconds:
-                self.handle_close()
+            if self._is_unread_for(self._limits.idle_seconds):
+                self.close_soon()
         elif self.is_unfinished and now > self._deadline():
             if self.request is not None and self.request.body_started_at is not None:
-                self.refuse(Refusal(408, "request timeout"))
+                self.refuse(EarlyAnswer(408, "request timeout"))
             else:
-                self.will_close = True
+                self.close_soon()
+
+    def close_soon(self) -> None:
+        """Close the connection in the loop's next round, or at once if its client does not read."""
+        if self.total_outbufs_len:
+            self.handle_close()  # the system would never call it writable
+        else:
+            self.will_close = True
+
+    def _is_unread_for(self, seconds: float) -> bool:
+        return bool(self.last_activity < self.server.checked_at - seconds)
 
     def _deadline(self) -> float:
         """Return when an unfinished request, or the wait for the next one, is given up."""
@@ -256,7 +273,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]  # waitress has no types
             return self._discard_until
         request = self.request
         if request is not None and request.body_started_at is not None:
-            return float(request.body_started_at) + self._limits.body_seconds
+            # Like a timeout that grows with each byte, up to the longest one.
+            earned_seconds = self._limits.slow_body_seconds + request.held / self._limits.min_bytes_per_second
+            return float(request.body_started_at + min(self._limits.body_seconds, earned_seconds))
         if not self._was_answered:
             return self._idle_since + self._limits.head_seconds
         if request is not None:
@@ -265,10 +284,14 @@ class Connection(HTTPChannel):  # type: ignore[misc]  # waitress has no types
 
     def readable(self) -> bool:
         """Return True if data is wanted."""
+        if self.socket is None:
+            return False  # closed in this round, and its number may be the next client's
         return not self.will_close if self._discards else bool(super().readable())
 
     def writable(self) -> bool:
         """Return True if there is something to send, or the connection is to be closed."""
+        if self.socket is None:
+            return False
         return bool(self.will_close) if self._discards else bool(super().writable())
 
     def handle_read(self) -> None:

@@ -20,7 +20,7 @@ class RequestHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class EarlyAnswer:
     """The answer to a request whose body is not read: a status, its one-line reason, and further headers."""
 
     status: int
@@ -33,10 +33,10 @@ class Refusal:
         return f"{self.status} {self.reason.title()}", headers, f"{self.reason}\n".encode()
 
 
-HeadCheck = Callable[[RequestHead], Refusal | None]
+HeadCheck = Callable[[RequestHead], EarlyAnswer | None]
 """Returns why a request with a body is refused before its body is read; None: it is read."""
 
 
-def accept_every_head(head: RequestHead) -> Refusal | None:
+def accept_every_head(head: RequestHead) -> EarlyAnswer | None:
     """Refuse nothing."""
     return None

@@ -22,7 +22,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
 from app.web.connection import BodyMemory, Connection, RequestLimits
-from app.web.request_head import HeadCheck, Refusal, accept_every_head
+from app.web.request_head import EarlyAnswer, HeadCheck, accept_every_head
 
 _MAX_ACCEPTS = 256
 """The largest number of new clients accepted at a time."""
@@ -32,7 +32,7 @@ _MIN_CONNECTIONS = 64
 """How many connections are allowed at least, however few files the process may open."""
 _MAX_HEAD_BYTES = 32 * 1024
 """Longest head of a request; GitHub's have about one KiB."""
-_THREADS = 8
+_MAX_THREADS = 8
 """How many requests are answered at a time."""
 _LOG_PAUSE_SECONDS = 60.0
 """Shortest time between two log lines about connections that were closed to make room."""
@@ -88,9 +88,10 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         self._max_per_address = limits.connections_per_address
         self._proxies = limits.proxies
         self._next_log_at = 0.0
+        self.checked_at = 0.0
         adjustments = Adjustments(**settings)
         dispatcher = ThreadedTaskDispatcher()
-        dispatcher.set_thread_count(_THREADS)
+        dispatcher.set_thread_count(_MAX_THREADS)
         super().__init__(
             application,
             map={},
@@ -120,8 +121,9 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
                 break
         self._make_room()
 
-    def maintenance(self, now: float) -> None:  # noqa: ARG002 -- waitress passes the time of day
-        """Close the connections whose time is over; waitress calls this about every second."""
+    def maintenance(self, now: float) -> None:
+        """Close the connections whose time is over; waitress calls this about every second with the time of day."""
+        self.checked_at = now
         monotonic_now = time.monotonic()
         for connection in list(self.active_channels.values()):
             connection.expire(monotonic_now)
@@ -133,17 +135,19 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             if costliest is None or not costliest.memory_cost:
                 return
             self._log_once_a_minute("unfinished requests hold too much memory: the largest are refused")
-            costliest.refuse(Refusal(503, "too many large requests at once", (("Retry-After", "60"),)))
+            costliest.refuse(EarlyAnswer(503, "too many large requests at once", (("Retry-After", "60"),)))
 
     def _make_room(self) -> None:
         """Close unfinished connections beyond the limits, in all and for each address."""
         if len(self.active_channels) <= min(self._max_connections, self._max_per_address):
             return
-        unfinished = [each for each in self.active_channels.values() if each.is_unfinished]
+        # What is about to be closed still is in the loop's map, and would be made room for a second time.
+        staying = [each for each in self.active_channels.values() if not each.will_close]
+        unfinished = [each for each in staying if each.is_unfinished]
         by_address = defaultdict[str, list[Any]](list)
         for connection in unfinished:
             by_address[_client_network(connection.addr[0])].append(connection)
-        surplus = len(self.active_channels) - self._max_connections
+        surplus = len(staying) - self._max_connections
         if surplus > 0:
             self._log_once_a_minute("too many connections: the slowest are closed")
             _close_slowest(unfinished, surplus)
@@ -182,7 +186,7 @@ def _client_network(address: str) -> str:
 
 def _close_slowest(connections: Iterable[Any], count: int) -> None:
     for connection in sorted(connections, key=lambda each: each.eviction_order)[:count]:
-        connection.will_close = True
+        connection.close_soon()
 
 
 def _require_free_port(host: str, port: int) -> None:
@@ -258,6 +262,8 @@ class HttpServer:
 
     def _close_connections(self) -> None:
         for connection in self._server.connections.values():
-            if connection is not self._server.trigger:
+            if isinstance(connection, Connection):
+                connection.handle_close()
+            elif connection is not self._server.trigger:
                 wasyncore.dispatcher.close(connection)
         self._server.forget_connections()

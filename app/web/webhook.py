@@ -19,7 +19,7 @@ from app.github.signature import is_valid_signature
 from app.store import inbox
 from app.store.database import Database
 from app.store.inbox import Delivery, InboxResult
-from app.web.request_head import Refusal, RequestHead
+from app.web.request_head import EarlyAnswer, RequestHead
 
 MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub sends no larger payload."""
@@ -97,7 +97,7 @@ def webhook_blueprint(receiver: WebhookReceiver) -> Blueprint:
     return blueprint
 
 
-def check_delivery_head(head: RequestHead) -> Refusal | None:
+def check_delivery_head(head: RequestHead) -> EarlyAnswer | None:
     """Return why a delivery cannot be valid, as its head shows; None if its body has to be read.
 
     The answers are those of `WebhookReceiver.receive`, in its order.
@@ -113,9 +113,9 @@ def check_delivery_head(head: RequestHead) -> Refusal | None:
     return None
 
 
-def _refuse(status: int, outcome: str) -> Refusal:
+def _refuse(status: int, outcome: str) -> EarlyAnswer:
     DELIVERIES.labels(outcome).inc()
-    return Refusal(status, outcome)
+    return EarlyAnswer(status, outcome)
 
 
 def _read_delivery_headers(headers: Mapping[str, str] | Headers) -> tuple[str, str, str] | None:

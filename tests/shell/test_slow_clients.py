@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -78,6 +80,10 @@ def read_all(line: socket.socket) -> bytes:
         while piece := line.recv(65536):
             found += piece
     return found
+
+
+def is_readable(line: socket.socket) -> bool:
+    return bool(select.select([line], [], [], 0)[0])
 
 
 def is_closed(line: socket.socket) -> bool:
@@ -210,6 +216,37 @@ def test_head_and_body_have_their_time_however_they_trickle(database: Database, 
         assert read_all(line).startswith(answer)
 
 
+def test_a_body_needs_a_minimum_rate(database: Database) -> None:
+    """A byte a second gets less time than a body that is large and comes over a slow line."""
+    limits = RequestLimits(slow_body_seconds=1, min_bytes_per_second=1000)
+    with serve_door(database, limits) as door, connect(door.port) as trickling, connect(door.port) as slow:
+        trickling.sendall(head(30_000) + b"{")
+        slow.sendall(head(30_000) + b"x" * 20_000)
+        assert wait_until(lambda: is_readable(trickling), 5)
+        assert read_all(trickling).startswith(b"HTTP/1.1 408 ")
+        slow.sendall(b"x" * 10_000)
+        assert slow.recv(12) == b"HTTP/1.1 401", "it was read to its end, and its signature checked"
+
+
+def test_clients_that_do_not_read_their_answers_make_room_first() -> None:
+    def answer_much(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", str(6 * 2**20))])
+        return [bytes(6 * 2**20)]
+
+    limits = RequestLimits(unread_seconds=0.5)
+    served = HttpServer(answer_much, "127.0.0.1", 0, name="much", max_connections=64, limits=limits)
+    try:
+        with ExitStack() as stack:
+            for _ in range(10):
+                stack.enter_context(connect(served.port)).sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(2)
+            others = [stack.enter_context(connect(served.port)) for _ in range(64)]
+            assert wait_until(lambda: served.connection_count == 64, 5)
+            assert not any(map(is_closed, others))
+    finally:
+        served.stop()
+
+
 def test_a_kept_connection_may_be_idle_for_longer_than_a_new_one(database: Database) -> None:
     with serve_door(database, RequestLimits(head_seconds=0.2, idle_seconds=30)) as door, connect(door.port) as line:
         for _ in range(2):
@@ -244,6 +281,15 @@ def test_beyond_the_bound_in_all_the_slowest_go(database: Database) -> None:
             assert deliver(door.port, f"good-{nth}") == 202
         assert wait_until(lambda: sum(map(is_closed, lines)) >= 136, 10)
         assert not is_closed(lines[-1])
+
+
+def test_room_is_made_once_while_ever_more_clients_come(database: Database) -> None:
+    """Connections that are about to be closed are not counted again, so that no more are closed than have to be."""
+    with serve_door(database, RequestLimits(), max_connections=64) as door, ExitStack() as stack:
+        for _ in range(600):
+            newest = stack.enter_context(connect(door.port))
+        assert wait_until(lambda: door.connection_count == 64, 5), door.connection_count
+        assert not is_closed(newest)
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,7 @@ def list_installation_repositories(db: Db, installation: int) -> list[Repository
 def record_uninstall(db: Db, repositories: Sequence[Repository], uninstalled_at: datetime, check_at: datetime) -> None:
     """Record that the App was removed, cancel pending work and alarms, and schedule the check before deletion."""
     ids = [one.id for one in repositories]
-    for one in repositories:
-        db.execute(
-            "INSERT INTO uninstalled_repository (repo_id, installation, "
-            "name, uninstalled_at, check_at) VALUES (%s, %s, %s, %s, %s)"
-            " ON CONFLICT (repo_id) DO NOTHING",
-            (one.id, one.installation, one.name, uninstalled_at, check_at),
-        )
+    schedule_check(db, repositories, uninstalled_at, check_at)
     db.execute(
         "UPDATE outbox SET state = 'skipped', note = 'the App was "
         "taken off', fencing_token = fencing_token + 1, lease_until = NULL"
@@ -50,6 +44,17 @@ def record_uninstall(db: Db, repositories: Sequence[Repository], uninstalled_at:
     )
     db.execute("DELETE FROM alarm WHERE repo_id = ANY(%s)", (ids,))
     db.execute("DELETE FROM policy_review WHERE repo_id = ANY(%s)", (ids,))
+
+
+def schedule_check(db: Db, repositories: Sequence[Repository], uninstalled_at: datetime, check_at: datetime) -> None:
+    """Schedule the check whether the App is still installed, unless there is one already."""
+    for one in repositories:
+        db.execute(
+            "INSERT INTO uninstalled_repository (repo_id, installation, "
+            "name, uninstalled_at, check_at) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT (repo_id) DO NOTHING",
+            (one.id, one.installation, one.name, uninstalled_at, check_at),
+        )
 
 
 def clear_uninstall(db: Db, ids: Sequence[int]) -> None:

@@ -76,7 +76,9 @@ def _route(db: Db, deliveries: Iterable[Delivery]) -> list[IncidentKey]:
                 known_repositories[route.repository.id] = route.repository
             if route.may_change_policy:
                 to_process += _invalidate_policy(db, route.repository)
-        if route.installation_change is not None:
+        if route.installation_change is not None and delivery.is_repeated:
+            uninstall.check_installation_change(db, route.installation_change, delivery.received_at)
+        elif route.installation_change is not None:
             uninstall.record_installation_change(db, route.installation_change, delivery.received_at)
         if route.incident_key is not None and route.policy_change is not None:
             _request_review(db, delivery, route.incident_key, route.policy_change)

@@ -46,6 +46,17 @@ def record_installation_change(db: Db, change: InstallationChange, now: datetime
         uninstalled.record_uninstall(db, known, now, now + GRACE_PERIOD)
 
 
+def check_installation_change(db: Db, change: InstallationChange, now: datetime) -> None:
+    """Have GitHub asked about the repositories that a repeated delivery names; until then all work goes on.
+
+    Either a repository was removed or added a second time, or a captured delivery was sent again.
+    """
+    for repo_id in change.added:
+        uninstalled.postpone_check(db, repo_id, now)
+    known = incidents.list_repositories(db, change.removed)
+    uninstalled.schedule_check(db, [one for one in known if one.installation == change.installation], now, now)
+
+
 def delete_uninstalled(ctx: WorkerContext, client: Client) -> int:
     """Delete the data of uninstalled repositories whose grace period is over; return their number.
 

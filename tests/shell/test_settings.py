@@ -53,6 +53,7 @@ FAULTS: list[tuple[dict[str, str], str]] = [
     ({"MUSTER_PACE": "fast"}, "MUSTER_PACE: 'fast' is none of github, free"),
     ({"FAILPOINT": "after_commit:soon"}, "FAILPOINT: 'after_commit:soon'"),
     ({"GITHUB_API_URL": "api.github.com"}, "GITHUB_API_URL: 'api.github.com' is no URL"),
+    ({"MUSTER_TRUSTED_PROXIES": "proxy.example"}, "MUSTER_TRUSTED_PROXIES: 'proxy.example' does not appear to be"),
     (
         {"MUSTER_HEARTBEAT_URL": "http://monitor.example/x"},
         "MUSTER_HEARTBEAT_URL: it is no address that begins with https",
@@ -115,6 +116,12 @@ def test_dot_env_lies_below_the_environment(tmp_path: Path) -> None:
     )
     found = read_settings({"PORT": "9001"}, folder=tmp_path)
     assert (found.app_id, found.port, found.public_url) == (7, 9001, "https://desk.example")
+
+
+def test_fc_s13_proxies_are_addresses_and_networks() -> None:
+    assert read_settings({}).trusted_proxies == ()
+    named = read_settings({"MUSTER_TRUSTED_PROXIES": "10.0.0.5, fd00::/64"}).trusted_proxies
+    assert [str(one) for one in named] == ["10.0.0.5/32", "fd00::/64"]
 
 
 def test_a_secret_that_is_missing_is_not_an_empty_one(key: str) -> None:

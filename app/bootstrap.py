@@ -42,7 +42,8 @@ from app.store import embedded, tombstones
 from app.store.connection_errors import check_server, explain_errors
 from app.store.database import Database, migrate
 from app.store.rate_limits import DatabaseRateLimiter
-from app.web.application import create_admin_app, create_app
+from app.web.application import create_admin_app, create_app, create_head_check
+from app.web.connection import LOOPBACK, RequestLimits
 from app.web.server import HttpServer
 from app.web.webhook import MAX_BODY_BYTES
 from app.worker.context import LEASE_PERIOD, WorkerContext
@@ -279,7 +280,15 @@ def http_server(application: Application, queue: Queue, app_check: AppCheck | No
     )
     # A little more than the largest delivery, so that the application itself can answer 413.
     with explain_listen_errors(settings.host, settings.port, "MUSTER_HOST", "PORT"):
-        return HttpServer(flask, settings.host, settings.port, name="muster", max_body_bytes=MAX_BODY_BYTES + 65536)
+        return HttpServer(
+            flask,
+            settings.host,
+            settings.port,
+            name="muster",
+            max_body_bytes=MAX_BODY_BYTES + 65536,
+            limits=RequestLimits(proxies=(*LOOPBACK, *settings.trusted_proxies)),
+            check_head=create_head_check(flask),
+        )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -57,6 +57,8 @@ class Settings:
     admin_host: str = "127.0.0.1"
     admin_port: int = 8081
     """Where `/metrics` and the reasons of `/readyz` are served; 0: any free port."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Proxies before us, besides those on loopback: the limit of connections per address does not apply to them."""
     database_url: str = field(default="", repr=False)
     api_url: str = "https://api.github.com"
     app_id: int = 0
@@ -111,6 +113,7 @@ def read_settings(environment: Mapping[str, str] | None = None, *, folder: Path 
         home=Path(variables.get("MUSTER_HOME", "var")),
         host=variables.get("MUSTER_HOST", "127.0.0.1"),
         port=_parse_number(variables, "PORT", 8080, maximum=65535),
+        trusted_proxies=_parse_networks(variables, "MUSTER_TRUSTED_PROXIES"),
         database_url=database_url,
         api_url=_require_private_transport("GITHUB_API_URL", _parse_url(variables, "GITHUB_API_URL", _GITHUB_API_URL)),
         app_id=_parse_number(variables, "GITHUB_APP_ID", 0),
@@ -327,6 +330,14 @@ def _password_warnings(characters: str) -> Iterator[str]:
 def _excerpt(text: str) -> str:
     """Return a value for a message: only a short one, since a secret may stand in the wrong variable."""
     return f"'{text}'" if len(text) <= _MAX_EXCERPT_CHARACTERS and text.isprintable() else "its value"
+
+
+def _parse_networks(variables: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    texts = [text.strip() for text in variables.get(name, "").split(",") if text.strip()]
+    try:
+        return tuple(ip_network(text) for text in texts)
+    except ValueError as problem:
+        raise SettingsFault(f"{name}: {problem}; addresses or networks are needed, such as 10.0.0.5.") from None
 
 
 def _parse_heartbeat_url(variables: Mapping[str, str]) -> str:

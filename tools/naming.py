@@ -33,8 +33,11 @@ _FILLER_WORDS = _words(
 )
 _VERBS_AND_NOUNS = {"embed", "feed", "need", "proceed", "seed", "speed"}
 """Words that end like a participle and are none."""
-_INTERFACE_NAMES = {("app/render/markdown/policy_review.py", name) for name in ("found", "wanted")}
-"""Names that mirror the fields of a policy fault, which `muster policy check --json` prints."""
+_INTERFACE_NAMES = {
+    *(("app/render/markdown/policy_review.py", name) for name in ("found", "wanted")),
+    ("app/web/connection.py", "received"),  # waitress calls it
+}
+"""Names that others prescribe, such as the fields of a policy fault, which `muster policy check --json` prints."""
 
 _UNCLEAR_IDENTIFIER_WORDS = _words(
     "anew concern desk heard lane lanes lived moot nobody patience rang rung rungs said somebody spoke spoken told"

@@ -27,7 +27,26 @@ _FOREIGN_KEYS: Mapping[str, frozenset[str]] = {
 """For each event that means something to us, the keys that only payloads of other events have."""
 
 
+_NEEDED_KEYS: Mapping[str, frozenset[str]] = {
+    "issues": frozenset({"issue"}),
+    "issue_comment": frozenset({"issue", "comment"}),
+    "pull_request": frozenset({"pull_request"}),
+    "push": frozenset({"ref", "before", "after"}),
+    "installation": frozenset({"installation"}),
+    "installation_repositories": frozenset({"installation", "repositories_added", "repositories_removed"}),
+}
+"""For each event that means something to us, the keys that its payloads always have."""
+
+
 def find_misfit(event_name: str, payload: Mapping[str, Any]) -> str:
-    """Say why a payload is not one of that event; empty if it may be, or if the event means nothing to us."""
-    foreign = sorted(_FOREIGN_KEYS.get(event_name, frozenset()) & payload.keys())
-    return f"it came as '{event_name}' and is about {', '.join(foreign)}" if foreign else ""
+    """Say why a payload is not one of that event; empty if it may be, or if it means nothing to us."""
+    if event_name not in _NEEDED_KEYS or not {"repository", "installation"} & payload.keys():
+        return ""
+    if foreign := sorted(_FOREIGN_KEYS[event_name] & payload.keys()):
+        return f"it came as '{event_name}' and is about {', '.join(foreign)}"
+    if missing := sorted(_NEEDED_KEYS[event_name] - payload.keys()):
+        return f"it came as '{event_name}' and has no {', '.join(missing)}"
+    if event_name in ("installation", "installation_repositories") and "account" not in (payload["installation"] or {}):
+        # Every delivery to an App names its installation; these two describe it.
+        return f"it came as '{event_name}' and names an installation without its account"
+    return ""

@@ -40,22 +40,30 @@ class Delivery:
     event: str
     body: bytes
     received_at: datetime
+    is_repeated: bool = False
+    """True: its body was taken before, under another id."""
 
 
 def store_delivery(db: Db, delivery: Delivery) -> InboxResult:
     """Store a delivery once under its hook and id.
 
     GitHub signs the body and not the headers, and it delivers a body again under the same id only.  So a body that is
-    known under another id was captured and sent again; only that is stored.
+    known under another id was captured and sent again; only that is stored.  A body that came as another event counts
+    if it was routed as that: otherwise anyone could send a body first under a wrong name, and the right one would be
+    ignored.  Whether it fits its event is checked when it is routed.
+
+    GitHub itself says in the same words that a repository was removed or added a second time, so such a body is
+    routed again, marked as repeated.
     """
     digest = hashlib.sha256(delivery.body).digest()
     stored = db.execute(
-        "INSERT INTO delivery (hook, guid, event, body, digest, received_at, state, note)"
-        " SELECT %(hook)s, %(guid)s, %(event)s, CASE WHEN known THEN '' ELSE %(body)b END, %(digest)s, %(received_at)s,"
-        " CASE WHEN known THEN 'ignored' ELSE 'received' END, CASE WHEN known THEN %(note)s END"
-        " FROM (SELECT EXISTS (SELECT 1 FROM delivery WHERE digest = %(digest)s"
-        " AND (guid, event) <> (%(guid)s, %(event)s) AND event <> 'ping') AS known) AS earlier"
-        " ON CONFLICT (hook, guid) DO NOTHING RETURNING state",
+        "WITH earlier AS (SELECT EXISTS (SELECT 1 FROM delivery WHERE digest = %(digest)s AND event <> 'ping'"
+        " AND CASE WHEN event = %(event)s THEN guid <> %(guid)s ELSE state IN ('routed', 'processed') END) AS known),"
+        " outcome AS (SELECT known, known AND %(event)s <> 'installation_repositories' AS ends FROM earlier)"
+        " INSERT INTO delivery (hook, guid, event, body, digest, received_at, state, note)"
+        " SELECT %(hook)s, %(guid)s, %(event)s, CASE WHEN ends THEN '' ELSE %(body)b END, %(digest)s, %(received_at)s,"
+        " CASE WHEN ends THEN 'ignored' ELSE 'received' END, CASE WHEN known THEN %(note)s END FROM outcome"
+        " ON CONFLICT (hook, guid) DO NOTHING RETURNING note",
         {
             "hook": delivery.hook,
             "guid": delivery.guid,
@@ -67,7 +75,7 @@ def store_delivery(db: Db, delivery: Delivery) -> InboxResult:
         },
     ).fetchone()
     if stored is not None:
-        return InboxResult.REPEATED if stored["state"] == "ignored" else InboxResult.NEW
+        return InboxResult.REPEATED if stored["note"] else InboxResult.NEW
     known = db.execute(
         "SELECT digest FROM delivery WHERE hook = %s AND guid = %s", (delivery.hook, delivery.guid)
     ).fetchone()
@@ -86,7 +94,7 @@ def acquire_routing_lock(db: Db) -> bool:
 def lock_received_deliveries(db: Db, limit: int = 200) -> list[Delivery]:
     """Lock the oldest received deliveries for this transaction; rows locked elsewhere are skipped."""
     rows = db.execute(
-        "SELECT hook, guid, event, body, received_at FROM delivery WHERE state = 'received'"
+        "SELECT hook, guid, event, body, received_at, note FROM delivery WHERE state = 'received'"
         " ORDER BY arrival LIMIT %s FOR UPDATE SKIP LOCKED",
         (limit,),
     ).fetchall()
@@ -176,7 +184,7 @@ def finish_delivery(db: Db, delivery: Delivery, state: str, note: str = "") -> N
 
 def ignore_delivery(db: Db, delivery: Delivery, repo_id: int | None) -> None:
     """Mark a delivery as ignored; `repo_id` is the repository it is about, None where there is none."""
-    finish_delivery(db, delivery, "ignored")
+    finish_delivery(db, delivery, "ignored", REPEATED_NOTE if delivery.is_repeated else "")
     db.execute(
         "UPDATE delivery SET repo_id = %s WHERE hook = %s AND guid = %s", (repo_id, delivery.hook, delivery.guid)
     )
@@ -202,4 +210,5 @@ def list_routed_incident_keys(db: Db) -> list[IncidentKey]:
 
 
 def _delivery_from_row(row: Row) -> Delivery:
-    return Delivery(row["hook"], row["guid"], row["event"], bytes(row["body"]), row["received_at"])
+    is_repeated = row.get("note") == REPEATED_NOTE
+    return Delivery(row["hook"], row["guid"], row["event"], bytes(row["body"]), row["received_at"], is_repeated)

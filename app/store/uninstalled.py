@@ -39,13 +39,7 @@ def list_installation_repositories(db: Db, installation: int) -> list[Repository
 def record_uninstall(db: Db, repositories: Sequence[Repository], uninstalled_at: datetime, check_at: datetime) -> None:
     """Record that the App was removed, cancel pending work and alarms, and schedule the check before deletion."""
     ids = [one.id for one in repositories]
-    for one in repositories:
-        db.execute(
-            "INSERT INTO uninstalled_repository (repo_id, installation, "
-            "name, uninstalled_at, check_at) VALUES (%s, %s, %s, %s, %s)"
-            " ON CONFLICT (repo_id) DO NOTHING",
-            (one.id, one.installation, one.name, uninstalled_at, check_at),
-        )
+    schedule_check(db, repositories, uninstalled_at, check_at)
     db.execute(
         "UPDATE outbox SET state = 'skipped', note = CASE WHEN state = 'in_flight' THEN %s ELSE %s END,"
         " fencing_token = fencing_token + 1, lease_until = NULL"
@@ -105,6 +99,17 @@ def make_pending_work_due(db: Db, installation: int, now: datetime) -> int:
         " AND repo_id IN (SELECT repo_id FROM repository WHERE installation = %s)",
         (now, now, installation),
     ).rowcount
+
+
+def schedule_check(db: Db, repositories: Sequence[Repository], uninstalled_at: datetime, check_at: datetime) -> None:
+    """Schedule the check whether the App is still installed, unless there is one already."""
+    for one in repositories:
+        db.execute(
+            "INSERT INTO uninstalled_repository (repo_id, installation, "
+            "name, uninstalled_at, check_at) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT (repo_id) DO NOTHING",
+            (one.id, one.installation, one.name, uninstalled_at, check_at),
+        )
 
 
 def clear_uninstall(db: Db, ids: Sequence[int]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +11,7 @@ import psycopg
 import structlog
 from flask import Blueprint, Response, request
 from prometheus_client import Counter
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.failpoints import Failpoints
@@ -17,12 +19,15 @@ from app.github.signature import is_valid_signature
 from app.store import inbox
 from app.store.database import Database
 from app.store.inbox import Delivery, InboxResult
+from app.web.request_head import EarlyAnswer, RequestHead
 
 MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub sends no larger payload."""
 
 _MAX_HEADER_CHARS = 100
 """Longest accepted header value; GitHub's ids have 36 characters."""
+
+_SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
 
 DELIVERIES = Counter("muster_deliveries", "Webhook deliveries by outcome on receipt", ["outcome"])
 
@@ -54,7 +59,7 @@ class WebhookReceiver:
             return _respond(401, "bad signature")
         if request.mimetype != "application/json":
             return _respond(415, "not json")
-        names = _read_delivery_headers()
+        names = _read_delivery_headers(request.headers)
         if names is None:
             return _respond(400, "no delivery id")
         return self._store(Delivery(*names, body, self.clock()))
@@ -92,10 +97,31 @@ def webhook_blueprint(receiver: WebhookReceiver) -> Blueprint:
     return blueprint
 
 
-def _read_delivery_headers() -> tuple[str, str, str] | None:
-    """Read the hook, the delivery id and the event from the headers; None if one is missing or too long."""
-    hook = request.headers.get("X-GitHub-Hook-ID", "app")
-    guid, event = request.headers.get("X-GitHub-Delivery", ""), request.headers.get("X-GitHub-Event", "")
+def check_delivery_head(head: RequestHead) -> EarlyAnswer | None:
+    """Return why a delivery cannot be valid, as its head shows; None if its body has to be read.
+
+    The answers are those of `WebhookReceiver.receive`, in its order.
+    """
+    if head.body_bytes is not None and head.body_bytes > MAX_BODY_BYTES:
+        return _refuse(413, "too large")
+    if not _SIGNATURE.fullmatch(head.headers.get("x-hub-signature-256", "")):
+        return _refuse(401, "bad signature")
+    if head.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return _refuse(415, "not json")
+    if _read_delivery_headers(head.headers) is None:
+        return _refuse(400, "no delivery id")
+    return None
+
+
+def _refuse(status: int, outcome: str) -> EarlyAnswer:
+    DELIVERIES.labels(outcome).inc()
+    return EarlyAnswer(status, outcome)
+
+
+def _read_delivery_headers(headers: Mapping[str, str] | Headers) -> tuple[str, str, str] | None:
+    """Read the hook, the delivery id and the event from headers; None if one is missing or too long."""
+    hook = headers.get("x-github-hook-id", "app")
+    guid, event = headers.get("x-github-delivery", ""), headers.get("x-github-event", "")
     if not guid or not event or max(len(hook), len(guid), len(event)) > _MAX_HEADER_CHARS:
         return None
     return _strip_nul(hook), _strip_nul(guid), _strip_nul(event)

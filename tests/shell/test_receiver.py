@@ -25,7 +25,7 @@ from app.bootstrap import admin_server, build
 from app.github.signature import signature
 from app.settings import Settings
 from app.store.database import Database
-from app.web.application import create_admin_app, create_app
+from app.web.application import create_admin_app, create_app, create_head_check
 from app.web.server import HttpServer
 from app.web.webhook import MAX_BODY_BYTES
 from tests.figures import Figures
@@ -82,7 +82,14 @@ def run_receiver(database: Database, secrets: tuple[str, ...], **more: Any) -> I
     wake_ups: list[str] = []
     clock = HandClock.at_default_start()
     flask = create_app(database, secrets, clock, on_delivery=lambda: wake_ups.append("woken"), **more)
-    served = HttpServer(flask, "127.0.0.1", 0, name="door", max_body_bytes=MAX_BODY_BYTES + 65536)
+    served = HttpServer(
+        flask,
+        "127.0.0.1",
+        0,
+        name="door",
+        max_body_bytes=MAX_BODY_BYTES + 65536,
+        check_head=create_head_check(flask),
+    )
     plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         with httpx.Client(

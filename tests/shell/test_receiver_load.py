@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -116,7 +116,8 @@ def test_a7_a_good_delivery_gets_through_under_clients_that_send_nothing(
             if says and elapsed_seconds > next_byte:
                 next_byte += 5
                 for line in connections:
-                    line.sendall(b"x")
+                    with suppress(ConnectionError):  # its body came too slowly
+                        line.sendall(b"x")
             time.sleep(0.2)
     assert {status for status, _ in responses} == {202}
     slowest = max(took for _, took in responses)

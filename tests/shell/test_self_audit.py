@@ -472,10 +472,9 @@ def test_a6_poison_is_parked_after_one_try_and_everything_else_is_done(
         for n in range(good):
             tonight.store_delivery(db, f"good-{n}", "issues", IGNORED[n % len(IGNORED)])
             if n % 20 == 0:
-                # The same body is taken once, so each has other white space at its end.
-                tonight.store_delivery(db, f"poison-{n}", "issues", POISON[n // 20 % len(POISON)] + b" " * (n + 1))
+                tonight.store_delivery(db, f"poison-{n}", "issues", POISON[n // 20 % len(POISON)] + b" " * n)
         for n, body in enumerate(POISON):
-            tonight.store_delivery(db, f"poison-x{n}", "issues", body)
+            tonight.store_delivery(db, f"poison-x{n}", "issues", body + b"\n")
     number = tonight.github.person("ada").opens(tonight.shop, "Down", SEV1, ["incident"])
     tonight.github.hooks.settle()
     pid, working = os.getpid(), threading.Thread(target=queue.run)

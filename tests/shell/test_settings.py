@@ -110,6 +110,7 @@ FAULTS: list[tuple[dict[str, str], str]] = [
     ({"DATABASE_URL": "postgresql://u:p@db/x?{canary}=1"}, "that PostgreSQL's library does not know"),
     ({"DATABASE_URL": "{canary}"}, "DATABASE_URL: it is neither a URL"),
     ({"DATABASE_URL": "host=db password={canary} word"}, "DATABASE_URL: it is neither a URL"),
+    ({"MUSTER_TRUSTED_PROXIES": "proxy.example"}, "MUSTER_TRUSTED_PROXIES: 'proxy.example' does not appear to be"),
     (
         {"MUSTER_HEARTBEAT_URL": "http://monitor.example/x"},
         "MUSTER_HEARTBEAT_URL: it is no address that begins with https",
@@ -500,6 +501,12 @@ def test_http_is_for_this_machine_alone() -> None:
         assert read_settings({"GITHUB_API_URL": url}).api_url == url
     found = read_settings({"MUSTER_PUBLIC_URL": "http://desk.lan"})
     assert "MUSTER_PUBLIC_URL: links with secrets travel there in the clear" in found.warnings[0]
+
+
+def test_fc_s13_proxies_are_addresses_and_networks() -> None:
+    assert read_settings({}).trusted_proxies == ()
+    named = read_settings({"MUSTER_TRUSTED_PROXIES": "10.0.0.5, fd00::/64"}).trusted_proxies
+    assert [str(one) for one in named] == ["10.0.0.5/32", "fd00::/64"]
 
 
 def test_a_secret_that_is_missing_is_not_an_empty_one(key: str) -> None:

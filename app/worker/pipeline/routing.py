@@ -91,7 +91,9 @@ def _route(db: Db, deliveries: Iterable[Delivery]) -> list[IncidentKey]:
             if route.may_change_policy:
                 to_process += _invalidate_policy(db, repository)
         if route.installation_change is not None:
-            to_process += uninstall.record_installation_change(db, route.installation_change, delivery.received_at)
+            to_process += uninstall.record_installation_change(
+                db, route.installation_change, delivery.received_at, is_repeated=delivery.is_repeated
+            )
         if route.incident_key is not None and route.policy_change is not None:
             _request_review(db, delivery, route.incident_key, route.policy_change)
             redundant.append((delivery, route.incident_key))

@@ -32,12 +32,17 @@ _REDELIVERY_PERIOD = timedelta(days=4)
 log = structlog.get_logger()
 
 
-def record_installation_change(db: Db, change: InstallationChange, now: datetime) -> list[IncidentKey]:
+def record_installation_change(
+    db: Db, change: InstallationChange, now: datetime, *, is_repeated: bool = False
+) -> list[IncidentKey]:
     """Record that the app was uninstalled from repositories or installed on them; return the incidents to process.
 
     A delivery about an installation may be outdated.  One that takes access away stops all work at once, and GitHub is
     asked a little later; one that gives access only has GitHub asked before the next step of an incident.  What
     another installation than the repository's own loses is no loss.
+
+    `is_repeated`: the same body was taken before.  Either access was taken away a second time, or a captured delivery
+    was sent again, so work goes on until GitHub has been asked, which is done at once.
     """
     if change.resumed:
         if change.unsuspended:
@@ -52,7 +57,9 @@ def record_installation_change(db: Db, change: InstallationChange, now: datetime
         known = [
             one for one in incidents.list_repositories(db, change.removed) if one.installation == change.installation
         ]
-    if known:
+    if known and is_repeated:
+        uninstalled.schedule_check(db, known, now, now)
+    elif known:
         log.warning("app uninstalled", repositories=[one.name for one in known])
         uninstalled.record_uninstall(db, known, now, now + _FIRST_CHECK_INTERVAL)
     return uninstalled.list_suspended_incident_keys(db, change.added)
@@ -94,6 +101,8 @@ def delete_uninstalled(ctx: WorkerContext, client: Client) -> int:
                 resume_repositories(db, [accessible[one.repository.id]], now)  # installed again
             elif now - one.uninstalled_at < (_MAX_UNVERIFIED_AGE if accessible is None else GRACE_PERIOD):
                 deletable_at = one.uninstalled_at + GRACE_PERIOD
+                if accessible is not None:
+                    uninstalled.record_uninstall(db, [one.repository], one.uninstalled_at, deletable_at)
                 uninstalled.postpone_check(
                     db, one.repository.id, deletable_at if now < deletable_at else now + _RETRY_INTERVAL
                 )

@@ -36,8 +36,19 @@ _CREDENTIAL_NAMES = (
 _MUSTER_NAMES = tuple(
     f"MUSTER_{name}"
     for name in (
-        *("HOME", "HOST", "PUBLIC_URL", "LOG", "LOG_LEVEL", "ADMIN_HOST", "ADMIN_PORT", "HEARTBEAT_URL", "PACE"),
-        *("PULL", "PULL_SECONDS", "AT", "ISSUE", "PERIOD", "PULL_REQUEST_TOKEN", "SIGNING_SECRET", "PYTHON"),
+        *(
+            "HOME",
+            "HOST",
+            "PUBLIC_URL",
+            "LOG",
+            "LOG_LEVEL",
+            "ADMIN_HOST",
+            "ADMIN_PORT",
+            "HEARTBEAT_URL",
+            "PACE",
+            "TRUSTED_PROXIES",
+        ),
+        *("PULL", "PULL_SECONDS", "AT", "ISSUE", "PERIOD", "PULL_REQUEST_TOKEN", "SIGNING_SECRET", "APP_ID", "PYTHON"),
     )
 )
 """The settings with our own prefix, with those of a run in GitHub Actions."""

@@ -193,12 +193,17 @@ def role_at(state: BoardState | None, login: str, at: datetime) -> Role | None:
     return observations[-1].role if observations else None
 
 
-def trusts_transition(state: BoardState | None, written_at: datetime | None, timed_event: TimedEvent) -> bool:
+def trusts_transition(
+    state: BoardState | None, written_at: datetime | None, timed_event: TimedEvent, *, is_signed: bool = True
+) -> bool:
     """Return True if the event is an edit, closing or reopening whose author's role was never asked for.
 
-    It was decided by an earlier release, and the board, last written at `written_at`, shows the result.
+    It was decided by an earlier release, and the board, last written at `written_at`, shows the result.  A board that
+    is not signed proves no role, so only one that an earlier release wrote last is trusted so far.
     """
     if state is None or written_at is None or not isinstance(timed_event.event, TRANSITIONS):
+        return False
+    if state.records_transitions and not is_signed:
         return False
     if role_at(state, timed_event.event.by, timed_event.at) is not None:
         return False

@@ -181,9 +181,8 @@ def gather_incident(
         return run.role(login)
 
     def is_trusted(timed_event: TimedEvent) -> bool:
-        if not timeline.is_signed and board_state is not None and board_state.records_transitions:
-            return False  # whether a role was asked for stands among those that prove nothing
-        return trusts_transition(board_state, snapshot.at if snapshot else None, timed_event)
+        written_at = snapshot.at if snapshot else None
+        return trusts_transition(board_state, written_at, timed_event, is_signed=timeline.is_signed)
 
     log = list(with_roles(events, policy.labels, role, is_trusted=is_trusted))
     decision = replay_log(log, active, run.clock())

@@ -177,8 +177,15 @@ def build(
     """
     rate_limiter = DatabaseRateLimiter(database, GITHUB_RATES if settings.enforce_rate_limits else UNLIMITED)
     client = Client(
-        settings.api_url, AppKey(settings.app_id, settings.private_key), clock, transport, rate_limiter, wait
+        settings.api_url,
+        AppKey(settings.app_id, settings.private_key),
+        clock,
+        transport,
+        rate_limiter,
+        wait,
+        outgoing=settings.outgoing,
     )
+    http_client = http_client or SafeHttpClient(outgoing=settings.outgoing)
     installations = InstallationCounter(database, client.list_installations, clock)
     directory = RepositoryDirectory(client, partial(save_located, database))
     ctx = WorkerContext(
@@ -231,11 +238,16 @@ def serve(application: Application, *, web: bool, worker: bool, queue: Queue | N
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    for problem in application.settings.outgoing.find_problems(application.ctx.clock()):
+        log.warning("outgoing connections", reason=problem)
     app_check = AppCheck(application.client)
     receiver = http_server(application, queue, app_check) if web else None
     admin = admin_server(application, app_check)
     audit_loop = AuditLoop(
-        application.ctx, enqueue=queue.enqueue_incidents, heartbeat_url=application.settings.heartbeat_url
+        application.ctx,
+        enqueue=queue.enqueue_incidents,
+        heartbeat_url=application.settings.heartbeat_url,
+        http_client=SafeHttpClient(outgoing=application.settings.outgoing),
     )
     if receiver is not None:
         log.info("listening", url=f"http://{application.settings.host}:{receiver.port}/webhook")

@@ -1,31 +1,37 @@
-"""SSRF-safe HTTP client for addresses that a user named, such as a calendar feed or a webhook.
+"""SSRF-safe HTTP client for addresses that a user or an operator named, such as a calendar feed or a webhook.
 
 The law of this file: user input must not reach what only this machine can reach.  So the address is https on the usual
 ports, its name is resolved once, only addresses of the public Internet are dialled, and the address that was checked is
-the one that is connected to.  Redirects are not followed, proxy settings and credentials of the environment are not
-used, and the whole exchange has a maximum size and duration.  The response is treated as data.
+the one that is connected to.  Redirects are not followed, credentials of the environment are not used, and the whole
+exchange has a maximum size and duration.  The response is treated as data.
+
+The operator's own certificates count for everybody.  The operator's proxy is used only for addresses that the operator
+named: it resolves names itself, and what it makes of a user's name could not be checked.
 """
 
 from __future__ import annotations
 
+import copy
 import queue
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
-import certifi
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from app.outgoing import Outgoing, Proxy, ProxyFailure, read_shown_issuer
 from app.ports import DeliveryFailed, NotFound
 
 Resolver = Callable[[str, int], Sequence[str]]
@@ -145,21 +151,39 @@ def resolve_host(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(row[4][0]) for row in rows))
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent to an address, and how much comes back within how much time."""
+
+    method: str
+    url: str
+    body: bytes | None
+    headers: Mapping[str, str]
+    max_bytes: int
+    timeout_seconds: float
+
+
 class SafeHttpClient:
     """Sends requests to addresses that a user named.
 
     Raises DeliveryFailed, with a message that can be shown to users, and nothing else.
 
     `loopback` allows this machine, also by http: for tests, and operators who ask for it.  `certificates` is the path
-    of the CA bundle.
+    of a file of certificates to trust besides the usual ones.  `outgoing` names the operator's certificates and proxy.
     """
 
     def __init__(
-        self, *, resolve: Resolver = resolve_host, loopback: bool = False, certificates: str | None = None
+        self,
+        *,
+        resolve: Resolver = resolve_host,
+        loopback: bool = False,
+        certificates: str | None = None,
+        outgoing: Outgoing = Outgoing(),  # noqa: B008 - it is frozen
     ) -> None:
         self._resolve = resolve
         self._loopback = loopback
-        self._certificates = certificates or certifi.where()
+        self._uses_proxy = False
+        self._outgoing = replace(outgoing, certificate_file=certificates) if certificates else outgoing
 
     def get(
         self,
@@ -170,54 +194,72 @@ class SafeHttpClient:
         timeout_seconds: float = 10.0,
     ) -> SafeHttpResponse:
         """Fetch at most `max_bytes` from the address within `timeout_seconds`; a 304 has no body."""
-        return self._exchange("GET", url, None, headers or {}, max_bytes, timeout_seconds)
+        return self._exchange(_Request("GET", url, None, headers or {}, max_bytes, timeout_seconds))
 
     def post(
         self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None, timeout_seconds: float = 5.0
     ) -> SafeHttpResponse:
         """Send `body` to the address once, and read the first 4 KiB of the response."""
-        return self._exchange("POST", url, body, headers or {}, _MAX_POST_RESPONSE_BYTES, timeout_seconds)
+        return self._exchange(_Request("POST", url, body, headers or {}, _MAX_POST_RESPONSE_BYTES, timeout_seconds))
 
-    def _exchange(
-        self,
-        method: str,
-        url: str,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        max_bytes: int,
-        timeout_seconds: float,
-    ) -> SafeHttpResponse:
-        deadline = time.monotonic() + timeout_seconds
+    def for_operator(self) -> SafeHttpClient:
+        """Return the same client for addresses that the operator named, which the operator's proxy may reach."""
+        client = copy.copy(self)
+        client._uses_proxy = True  # noqa: SLF001 -- of our own class
+        return client
+
+    def _exchange(self, request: _Request) -> SafeHttpResponse:
+        method, deadline = request.method, time.monotonic() + request.timeout_seconds
         try:
-            target = parse_address(url, loopback=self._loopback)
+            target = parse_address(request.url, loopback=self._loopback)
         except ValueError as problem:
             raise DeliveryFailed(str(problem), retry_after=None) from None
-        connection = _GuardedConnection(
-            target, self._resolve_checked_addresses(target, deadline, _RETRY_SECONDS[method]), deadline
-        )
-        request_headers = {"User-Agent": "muster", **headers, "Accept-Encoding": "identity"}
+        connection = self._prepare_connection(target, deadline, method)
+        headers = {"User-Agent": "muster", **request.headers, "Accept-Encoding": "identity"}
         with connection.enforce_deadline(), requests.Session() as session:
             session.trust_env = False
-            session.mount(f"{target.scheme}://", _PinnedAdapter(connection))
+            tls_context = self._outgoing.tls_context() if target.scheme == "https" else None
+            session.mount(f"{target.scheme}://", _PinnedAdapter(connection, tls_context))
             try:
                 with session.request(
                     method,
                     target.url,
-                    data=body,
-                    headers=request_headers,
-                    timeout=(_CONNECT_TIMEOUT_SECONDS, timeout_seconds),
+                    data=request.body,
+                    headers=headers,
+                    timeout=(_CONNECT_TIMEOUT_SECONDS, request.timeout_seconds),
                     allow_redirects=False,
                     stream=True,
-                    verify=self._certificates,
                 ) as response:
                     _check_status(target, method, response)
-                    content = _read_body(target, response, max_bytes, truncate=method == "POST")
+                    content = _read_body(target, response, request.max_bytes, truncate=method == "POST")
             except (requests.RequestException, HTTPError, OSError, ValueError) as problem:
-                raise connection.to_delivery_failure(method, timeout_seconds, problem) from None
+                raise connection.to_delivery_failure(method, request.timeout_seconds, problem) from None
             if connection.timed_out:
-                raise connection.timeout_error(method, timeout_seconds)
+                raise connection.timeout_error(method, request.timeout_seconds)
         response_headers = {name.lower(): value for name, value in response.headers.items()}
         return SafeHttpResponse(response.status_code, response_headers, content)
+
+    def _prepare_connection(self, target: Address, deadline: float, method: str) -> _GuardedConnection:
+        """Return the connection to the target: to its checked addresses, or through the operator's proxy."""
+        retry_after = _RETRY_SECONDS[method]
+        try:
+            proxy = self._outgoing.proxy_for(target.scheme, target.host, target.port) if self._uses_proxy else None
+        except ProxyFailure as problem:
+            raise DeliveryFailed(str(problem), retry_after=None) from None
+        if proxy is None:
+            return _GuardedConnection(target, self._resolve_checked_addresses(target, deadline, retry_after), deadline)
+        if proxy.scheme != "http":
+            raise DeliveryFailed(f"{target.host}: a proxy is reached by http:// only", retry_after=None)
+        if is_ip(target.host) and not self._may_be_dialled(target.host):
+            raise DeliveryFailed(f"{target.host} is not on the public Internet, so it is not asked", retry_after=None)
+        try:
+            addresses = _run_before(deadline, lambda: self._resolve(proxy.host, proxy.port))
+        except (OSError, UnicodeError):
+            raise DeliveryFailed(f"the proxy {proxy.host}: nobody knows this name", retry_after=retry_after) from None
+        return _GuardedConnection(target, addresses, deadline, proxy)
+
+    def _may_be_dialled(self, place: str) -> bool:
+        return is_public_ip(place) or (self._loopback and _is_loopback(place))
 
     def _resolve_checked_addresses(self, target: Address, deadline: float, retry_after: float) -> Sequence[str]:
         """Return the checked IP addresses of the host; if one of them is not public, the host is refused."""
@@ -229,18 +271,23 @@ class SafeHttpClient:
             raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=retry_after) from None
         if not found:
             raise DeliveryFailed(f"{target.host}: nobody knows this name", retry_after=retry_after)
-        if not all(is_public_ip(place) or (self._loopback and _is_loopback(place)) for place in found):
+        if not all(map(self._may_be_dialled, found)):
             raise DeliveryFailed(f"{target.host} is not on the public Internet, so it is not asked", retry_after=None)
         return found
 
 
 class _GuardedConnection:
-    """One connection to a checked address, closed at its deadline, however slowly data still arrives."""
+    """One connection to a checked address, closed at its deadline, however slowly data still arrives.
 
-    def __init__(self, target: Address, addresses: Sequence[str], deadline: float) -> None:
+    With a proxy, `addresses` are those of the proxy.
+    """
+
+    def __init__(self, target: Address, addresses: Sequence[str], deadline: float, proxy: Proxy | None = None) -> None:
         self.timed_out = False
         self._target = target
         self._addresses = addresses
+        self._proxy = proxy
+        self._proxy_failure = ""
         self._deadline = deadline
         self._connected = False
         self._duplicate_socket: socket.socket | None = None
@@ -270,17 +317,38 @@ class _GuardedConnection:
                 break
             try:
                 dialled = socket.create_connection(
-                    (address, self._target.port), min(_CONNECT_TIMEOUT_SECONDS, seconds_left)
+                    (address, (self._proxy or self._target).port), min(_CONNECT_TIMEOUT_SECONDS, seconds_left)
                 )
             except OSError as failed:
                 problem = failed
                 continue
             with self._lock:
                 # TLS takes over the socket; the duplicate can still shut it down.
+                if self._duplicate_socket is not None:
+                    self._duplicate_socket.close()
                 self._duplicate_socket = dialled.dup()
+            self._pass_proxy(dialled)
             self._connected = True
             return dialled
         raise problem
+
+    def _pass_proxy(self, dialled: socket.socket) -> None:
+        """Have the proxy, if there is one, connect us to the target.  Raises OSError."""
+        if self._proxy is None:
+            return
+        try:
+            self._proxy.open_tunnel(dialled, self._target.host, self._target.port)
+        except OSError as failed:
+            dialled.close()
+            self._proxy_failure = str(failed) if isinstance(failed, ProxyFailure) else f"the proxy {self._proxy.host}"
+            raise
+
+    def _read_issuer(self) -> str:
+        """Connect once more, and return who issued the certificate that is shown; empty if that cannot be said."""
+        try:
+            return read_shown_issuer(self.dial(), self._target.host)
+        except OSError:
+            return ""
 
     def timeout_error(self, method: str, timeout_seconds: float) -> DeliveryFailed:
         return DeliveryFailed(
@@ -294,7 +362,12 @@ class _GuardedConnection:
         if self.timed_out or isinstance(problem, requests.Timeout):
             return self.timeout_error(method, timeout_seconds)
         if isinstance(problem, requests.exceptions.SSLError) and "CERTIFICATE" in str(problem):
-            return DeliveryFailed(f"{host} has no certificate that holds for it", retry_after=None)
+            issuer = self._read_issuer()
+            shown = f": it shows one issued by {issuer}" if issuer else ""
+            return DeliveryFailed(f"{host} has no certificate that holds for it{shown}", retry_after=None)
+        if self._proxy is not None and not self._connected:
+            why = self._proxy_failure or f"the proxy {self._proxy.host} does not answer"
+            return DeliveryFailed(f"{host}: {why}", retry_after=_RETRY_SECONDS[method])
         if not self._connected:
             return DeliveryFailed(f"{host} does not answer", retry_after=_RETRY_SECONDS[method])
         return DeliveryFailed(f"{host} broke off", retry_after=_RETRY_SECONDS[method], outcome_unknown=method == "POST")
@@ -315,7 +388,8 @@ class _PinnedAdapter(HTTPAdapter):
     TLS still verifies host name and certificate as usual.
     """
 
-    def __init__(self, connection: _GuardedConnection) -> None:
+    def __init__(self, connection: _GuardedConnection, tls_context: ssl.SSLContext | None) -> None:
+        self._tls_context = tls_context
         super().__init__(max_retries=0)
 
         class Plain(HTTPConnection):
@@ -333,6 +407,14 @@ class _PinnedAdapter(HTTPAdapter):
             ConnectionCls = Secure
 
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+    def init_poolmanager(self, *arguments: Any, **settings: Any) -> None:
+        """Create the pools with our TLS context."""
+        super().init_poolmanager(*arguments, **settings, ssl_context=self._tls_context)
+
+    def cert_verify(self, conn: Any, *_: Any) -> None:
+        """Leave the certificates to the context; requests would load its own into it at each request."""
+        conn.cert_reqs = "CERT_REQUIRED"
 
 
 def _read_body(target: Address, response: requests.Response, max_bytes: int, *, truncate: bool) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.environment.fault import SettingsFault as SettingsFault  # noqa: PLC0414 - this is where others find it
+from app.outgoing import Outgoing, ProxyFailure
 from app.tenancy import FOR_ENDING, parse_tenants
 
 _GITHUB_API_URL = "https://api.github.com"
@@ -70,6 +71,8 @@ class Settings:
     """Where `/metrics` and the reasons of `/readyz` are served; 0: any free port."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Proxies before us, besides those on loopback: the limit of connections per address does not apply to them."""
+    outgoing: Outgoing = field(default_factory=Outgoing)
+    """The operator's certificates and proxy."""
     database_url: str = field(default="", repr=False)
     api_url: str = "https://api.github.com"
     app_id: int = 0
@@ -125,6 +128,7 @@ def read_settings(environment: Mapping[str, str] | None = None, *, folder: Path 
         host=variables.get("MUSTER_HOST", "127.0.0.1"),
         port=_parse_number(variables, "PORT", 8080, maximum=65535),
         trusted_proxies=_parse_networks(variables, "MUSTER_TRUSTED_PROXIES"),
+        outgoing=_read_outgoing(variables),
         database_url=database_url,
         api_url=_require_private_transport("GITHUB_API_URL", _parse_url(variables, "GITHUB_API_URL", _GITHUB_API_URL)),
         app_id=_parse_number(variables, "GITHUB_APP_ID", 0),
@@ -341,6 +345,15 @@ def _password_warnings(characters: str) -> Iterator[str]:
 def _excerpt(text: str) -> str:
     """Return a value for a message: only a short one, since a secret may stand in the wrong variable."""
     return f"'{text}'" if len(text) <= _MAX_EXCERPT_CHARACTERS and text.isprintable() else "its value"
+
+
+def _read_outgoing(variables: Mapping[str, str]) -> Outgoing:
+    found = Outgoing.from_variables(variables)
+    try:
+        found.proxy_for("https", "github.com", 443)
+    except ProxyFailure as problem:
+        raise SettingsFault(str(problem)) from None
+    return found
 
 
 def _parse_networks(variables: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -39,7 +39,8 @@ class ChannelRegistry:
         Raises DeliveryFailed, with a message that can be shown, and nothing else.
         """
         address, secret = self._resolve(channel, tenant)
-        CHANNEL_TYPES[channel.kind](self._outbound, secret).send(address, message)
+        outbound = self._outbound.for_operator() if channel.url.startswith(ENV_PREFIX) else self._outbound
+        CHANNEL_TYPES[channel.kind](outbound, secret).send(address, message)
 
     def _resolve(self, channel: Wanted, tenant: Tenant) -> tuple[str, str]:
         """Return the address and the secret of a channel; raises DeliveryFailed.

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import copy
 import re
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Self
 
-import certifi
 import httpx
 from prometheus_client import Counter
 
 from app.github.auth import AppKey, InstallationTokens, PlainToken
 from app.github.circuit_breaker import CircuitBreaker
+from app.github.endpoint import Endpoint
 from app.github.refusals import CallKind, is_deletion, kind_of, read_refusal
+from app.outgoing import Outgoing
 from app.ports import ConnectionFailed, Deferred, DeliveryFailed, NotFound, Outlook, RateLimiter, Refusal
 from app.rate_limit import APP, READ_METHODS, Budget, MemoryRateLimiter, Priority, WaitSlots
 
@@ -35,7 +33,7 @@ _MAX_WAIT_SECONDS = 3.0
 """Longest wait in place for the rate limiter, in seconds; beyond that the outbox item is deferred."""
 _GATEWAY_TIMEOUT_STATUS = 504
 """Status of a gateway timeout: the server behind the gateway may still carry out the request."""
-_NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 """Errors before a connection existed, so that the request cannot have arrived."""
 _MAX_ERROR_DETAILS = 3
 """How many field errors of an invalid request are kept in the error's text."""
@@ -77,18 +75,14 @@ class RepositoryPath(str):
     wire: str
 
 
-@cache
-def _tls_context() -> ssl.SSLContext:
-    """Return the TLS context for GitHub, cached because loading the certificates is slow."""
-    return ssl.create_default_context(cafile=certifi.where())
-
-
 class Client:
     """Calls GitHub's API as the App and its installations, or with a plain token.
 
     With a plain token every installation is the same, and calls that only an App may make are refused.  `clock` dates
     the tokens.  `rate_limiter` is asked before each call, and `sleep` waits for a turn that is near; None: no limit
-    but the pauses that GitHub asks for.  Raises DeliveryFailed, and nothing else but what the rate limiter raises.
+    but the pauses that GitHub asks for.  `outgoing` names the operator's certificates and proxy.
+
+    Raises DeliveryFailed, and nothing else but what the rate limiter raises.
     """
 
     def __init__(
@@ -99,15 +93,16 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         rate_limiter: RateLimiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        outgoing: Outgoing = Outgoing(),  # noqa: B008 - it is frozen
     ) -> None:
         # githubkit loads slower than all else together: here only processes with a client pay, and no call waits.
         from app.github.http import HttpClient  # noqa: PLC0415
 
         self._key = key
         self._clock = clock
-        inner = transport or httpx.HTTPTransport(
-            verify=_tls_context(), limits=httpx.Limits(max_keepalive_connections=20)
-        )
+        self._endpoint = Endpoint.parse(api_url, outgoing)
+        inner = transport or self._endpoint.create_transport()
         self._http = HttpClient(api_url.rstrip("/"), CircuitBreaker(inner, clock), _TIMEOUT_SECONDS)
         self._tokens = InstallationTokens(self._request_token)
         self._rate_limiter: RateLimiter = rate_limiter or MemoryRateLimiter()
@@ -276,7 +271,9 @@ class Client:
             ) from None
         except (RequestTimeout, RequestError) as failed:
             CALLS.labels(method, "none").inc()
-            raise _no_response_error(method, path, failed, timed_out=isinstance(failed, RequestTimeout)) from None
+            raise _no_response_error(
+                method, path, failed, self._endpoint, timed_out=isinstance(failed, RequestTimeout)
+            ) from None
         finally:
             if budget is not None or method not in READ_METHODS:
                 self._rate_limiter.record_response(installation, method, budget, self._clock())
@@ -316,36 +313,20 @@ class _InstallationRefused(DeliveryFailed):
     """GitHub refuses the whole installation, such as while it is suspended; ask again after `retry_after`."""
 
 
-def _no_response_error(method: str, path: str, failed: Exception, *, timed_out: bool) -> DeliveryFailed:
+def _no_response_error(
+    method: str, path: str, failed: Exception, endpoint: Endpoint, *, timed_out: bool
+) -> DeliveryFailed:
     """Return the error for a request without a response.
 
     A write that was sent may have arrived, or arrive later, so its outcome has to be looked up before a retry.
     """
     if isinstance(failed.__cause__, _NOT_SENT_ERRORS):
-        return ConnectionFailed(f"{method} {path} did not get through: {_explain_cause(failed)}", retry_after=0)
+        return ConnectionFailed(
+            f"{method} {path} did not get through: {endpoint.describe_failure(failed)}", retry_after=0
+        )
     is_write = method not in READ_METHODS
     what = "timed out" if timed_out else "broke off"
     return DeliveryFailed(f"{method} {path} {what}", retry_after=0, outcome_unknown=is_write, may_still_arrive=is_write)
-
-
-def _explain_cause(failed: BaseException) -> str:
-    """Say why there was no connection: name, certificate, refusal or silence."""
-    causes, cause = [], failed.__cause__
-    while cause is not None:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    for cause in causes:
-        if isinstance(cause, socket.gaierror):
-            return "the name of the host cannot be resolved (DNS)"
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the certificate of the host is not trusted: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError):
-            return f"no TLS connection with the host ({cause.reason or 'unknown'})"
-        if isinstance(cause, ConnectionRefusedError):
-            return "the host refuses the connection"
-        if isinstance(cause, TimeoutError | httpx.TimeoutException):
-            return "the host does not answer in time"
-    return str(causes[0]) if causes else "no connection"
 
 
 def _json_body(method: str, path: str, response: Any) -> Any:

@@ -231,15 +231,14 @@ class OnCallFeeds:
             if file.content is None:
                 raise DeliveryFailed("there is no such file in the repository", retry_after=None)
             return file.content, file.etag
-        source = feed.source
+        source, http_client = feed.source, self._http_client
         if source.startswith(ENV_PREFIX):
             source = self._variables[feed_name(source)]
             if not source.startswith(("https://", "http://")):
                 return _read_file(Path(source)), ""
+            http_client = http_client.for_operator()
         headers = {"Accept": "text/calendar, */*;q=0.1"} | ({"If-None-Match": stored.etag} if stored.etag else {})
-        response = self._http_client.get(
-            source, headers=headers, max_bytes=MAX_FEED_BYTES, timeout_seconds=remaining_seconds
-        )
+        response = http_client.get(source, headers=headers, max_bytes=MAX_FEED_BYTES, timeout_seconds=remaining_seconds)
         return None if response.is_not_modified else response.body, _safe_etag(response.headers.get("etag", ""))
 
     def _with_shifts(

@@ -18,6 +18,7 @@ import httpx
 from app.github import inbound
 from app.github.auth import PlainToken
 from app.github.client import Client
+from app.outgoing import Outgoing
 from app.ports import Repository
 from app.text import replace_unstorable
 
@@ -47,7 +48,8 @@ class Workflow:
 
     def create_client(self, token: str) -> Client:
         """Create a GitHub client that authenticates with the token."""
-        return Client(self.api_url, PlainToken(token), self.clock, self.transport, sleep=self.sleep)
+        outgoing = Outgoing.from_variables(self.environment)
+        return Client(self.api_url, PlainToken(token), self.clock, self.transport, sleep=self.sleep, outgoing=outgoing)
 
     @property
     def event(self) -> str:

@@ -71,7 +71,8 @@ def open_repository(name: str, now: Callable[[], datetime]) -> Iterator[Tracker]
     token = os.environ.get("GITHUB_TOKEN", "")
     if not token:
         settings.require_app_credentials(found)
-    client = Client(found.api_url, PlainToken(token) if token else AppKey(found.app_id, found.private_key), now)
+    key = PlainToken(token) if token else AppKey(found.app_id, found.private_key)
+    client = Client(found.api_url, key, now, outgoing=found.outgoing)
     try:
         if token:
             repository = Repository(0, name, 0)

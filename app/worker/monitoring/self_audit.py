@@ -172,7 +172,7 @@ class AuditLoop:
         self._ctx = ctx
         self._enqueue = enqueue
         self._heartbeat_url = heartbeat_url
-        self._http_client = http_client or SafeHttpClient()
+        self._http_client = (http_client or SafeHttpClient()).for_operator()
         self._interval_seconds = interval_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="self-audit", daemon=True)

@@ -96,15 +96,16 @@ def assert_shut(home: Path, server: EmbeddedServer, user: str = STRANGER) -> Non
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
-def test_fc_s9_the_server_listens_for_its_owner_only(tmp_path: Path, started: list[EmbeddedServer]) -> None:
+def test_fc_s9_the_server_listens_for_its_owner_only(open_folder: Path, started: list[EmbeddedServer]) -> None:
     """No network, a socket and a folder of the owner's, and no rule that lets in without asking."""
-    before = modes_above(tmp_path / "home")
-    server = embedded.start(tmp_path / "home")
+    home = open_folder / "home"  # short enough for a socket in it
+    before = modes_above(home)
+    server = embedded.start(home)
     started.append(server)
-    folder = tmp_path / "home" / "postgres"
+    folder = home / "postgres"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / ".s.PGSQL.5432").stat().st_mode) == 0o700
-    assert modes_above(tmp_path / "home") == before
+    assert modes_above(home) == before
     with psycopg.connect(server.url) as connection:
         assert connection.execute("SHOW listen_addresses").fetchall() == [("",)]
         assert connection.execute("SELECT type, auth_method FROM pg_hba_file_rules").fetchall() == [("local", "peer")]

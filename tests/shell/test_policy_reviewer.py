@@ -41,6 +41,8 @@ from tests.shell.test_policy_review import (
 
 OFTEN_PAGING = POLICY + "escalation:\n  sev1:\n    - {after: 0m, to: on-call, until: ack, repeat: 5m}\n"
 """A valid policy with many pages; replaying it through a long log takes time."""
+LARGE = OFTEN_PAGING + "services:\n" + "".join(f"  part-{n}: {{aliases: [a-{n}, b-{n}]}}\n" for n in range(1000))
+"""A valid policy that needs more memory to be read than a process has over from its start."""
 NOW = datetime(2026, 3, 14, 9, tzinfo=UTC)
 
 
@@ -143,7 +145,7 @@ def test_a_log_that_is_not_what_it_should_be_is_a_failure_and_no_traceback() -> 
 
 
 def test_a_proposal_that_takes_too_long_fails_its_check_and_is_not_tried_again(tonight: Night) -> None:
-    pull = propose_from_fork(tonight, "slow", OFTEN_PAGING)
+    pull = propose_from_fork(tonight, "slow", LARGE)
     run_one_review(tonight, ReviewLimits(memory_bytes=40 * 2**20))
     (run,) = list_check_runs(tonight, load_head_sha(tonight, pull))
     assert (run.status, run.conclusion) == ("completed", "failure")
@@ -159,7 +161,7 @@ def test_a_proposal_that_takes_too_long_fails_its_check_and_is_not_tried_again(t
 
 def test_what_was_ended_is_published_later_without_another_process(tonight: Night) -> None:
     tonight.github.faults.add("status", status=502, method="POST", path="/check-runs", times=1)
-    propose_from_fork(tonight, "slow", OFTEN_PAGING)
+    propose_from_fork(tonight, "slow", LARGE)
     run_one_review(tonight, ReviewLimits(memory_bytes=40 * 2**20))
     assert list_check_runs(tonight) == []
     # By now any process would have the usual limits, and find the policy good.

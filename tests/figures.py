@@ -21,7 +21,7 @@ RUN_VARIABLE = "MUSTER_RUN"
 MAX_STOLEN_SHARE = 0.03
 """Share of CPU time stolen by the host above which measured times are unreliable."""
 
-_IDS = re.compile(r"test_((?:(?:[a-g]\d|row\d+|m\d\d)_)+)")
+_IDS = re.compile(r"test_((?:(?:[a-h]\d|row\d+|m\d\d)_)+)")
 
 
 @dataclass(frozen=True)

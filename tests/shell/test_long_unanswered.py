@@ -15,7 +15,7 @@ SEV2 = SEV1.replace("SEV1", "SEV2").replace("High", "Medium")
 
 
 @pytest.mark.parametrize("days", [30, 90, 180, 365])
-def test_a_lost_delivery_of_long_ago_costs_no_more_than_one_of_today(
+def test_h2_a_lost_delivery_of_long_ago_costs_no_more_than_one_of_today(
     tonight: Night, figures: Figures, days: int
 ) -> None:
     tonight.clock.at = tonight.clock.at.replace(hour=2)
@@ -45,5 +45,5 @@ def test_a_lost_delivery_of_long_ago_costs_no_more_than_one_of_today(
     tonight.advance_and_settle()
     assert len(tonight.notices(number)) > 1, "a rise pages at any hour"
     figures.record(
-        "FC-G8", size=f"unanswered for {days} days", measured=f"rebuilt in {rebuilt:.2f} s, told in {taken:.2f} s"
+        "H2", size=f"unanswered for {days} days", measured=f"rebuilt in {rebuilt:.2f} s, told in {taken:.2f} s"
     )

@@ -69,6 +69,11 @@ REQUIREMENTS: Mapping[str, Mapping[str, str]] = {
         "G2": "each kind of trouble is one alarm, not one a thing",
         "G3": "an incident whose deadline passed unheard is found within 5 min",
     },
+    "Strangers, and long absences": {
+        "H1": "five hostile pull requests under review (FC-S1): report to board at most twice the time without them, "
+        "there and in another installation",
+        "H2": "a report that was unanswered for a year (FC-G8): taken in within 2 s, and rebuilt within 5 s",
+    },
     "Beyond the list": {
         "Row 3": "GitHub's late, lost and broken answers, as B1 and B4",
         "Row 8": "alarms ring on time, also after a restart",

@@ -19,7 +19,7 @@ import psutil
 from tests.figures import FIGURES_FILE_VARIABLE
 from tools.reliability.results import ROOT
 
-EXCLUSIVE_TEST_PREFIXES = ("a1", "a2", "a7", "a8", "b1", "b8", "g1", "row8_alarms", "row12")
+EXCLUSIVE_TEST_PREFIXES = ("a1", "a2", "a7", "a8", "b1", "b8", "g1", "h1", "h2", "row8_alarms", "row12")
 """Prefixes of the tests that measure response times: no other test runs at the same time."""
 _LONG_TEST_SECONDS = 100.0
 """A test that takes longer starts first, or it would end alone.

@@ -19,6 +19,7 @@ from app.policy_file import (
     uses_organisation_policy,
 )
 from app.ports import CalendarFile, DeliveryFailed, Repository, Tracker
+from app.text import make_visible
 
 _MAX_VERSIONS = 10
 """Maximum number of earlier versions tried when the file has a fault."""
@@ -49,10 +50,7 @@ def load_policy(tracker: Tracker, repository: Repository, now: datetime) -> Runn
     when GitHub cannot be reached now.
     """
     try:
-        own = tracker.policy("").text
-        organisation = None
-        if uses_organisation_policy(own) and not repository.is_organisation_config:
-            organisation = tracker.organisation_policy("").text
+        own, organisation = _load_texts(tracker, repository)
     except DeliveryFailed as failed:
         if failed.retry_after is not None:
             raise
@@ -67,6 +65,14 @@ def load_policy(tracker: Tracker, repository: Repository, now: datetime) -> Runn
         if policy is not active.policy or problems
         else active
     )
+
+
+def _load_texts(tracker: Tracker, repository: Repository) -> tuple[str | None, str | None]:
+    """Load the repository's own file, and its organisation's where that counts.  Raises DeliveryFailed."""
+    own = tracker.policy("").text
+    if uses_organisation_policy(own) and not repository.is_organisation_config:
+        return own, tracker.organisation_policy("").text
+    return own, None
 
 
 def _parse_policy(tracker: Tracker, repository: Repository, own: str | None, organisation: str | None) -> RunnerPolicy:
@@ -105,6 +111,27 @@ def _fallback_policy(tracker: Tracker, own: str | None, organisation: str | None
         )
         return load_profile(base_profile), f"the profile {base_profile}"
     return load_profile(DEFAULT_PROFILE), f"the profile {DEFAULT_PROFILE}"
+
+
+def load_fallbacks(
+    tracker: Tracker, repository: Repository, active: RunnerPolicy, problem: Exception, now: datetime
+) -> Iterator[RunnerPolicy]:
+    """Yield the policies to follow where the rules fail under the active one: that before it, then the shipped profile.
+
+    They count as the same version, since the file is the same.  Raises DeliveryFailed.
+    """
+    reason = make_visible(f"{type(problem).__name__}: {problem}")[:200]
+    own, organisation = _load_texts(tracker, repository)
+    shipped = load_profile(DEFAULT_PROFILE), f"the profile {DEFAULT_PROFILE}"
+    for fallback, name in (_fallback_policy(tracker, own, organisation), shipped):
+        policy, problems = _with_feed_shifts(tracker, fallback, own, now)
+        failure = f"{POLICY_PATH}: Muster's rules fail with it ({reason})"
+        yield replace(
+            active,
+            policy=policy,
+            problems=(*active.problems, failure, *problems),
+            warning=f"{failure}. Where they do, {name} holds.",
+        )
 
 
 def _earlier_versions(tracker: Tracker) -> Iterator[tuple[str, str]]:

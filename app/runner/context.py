@@ -113,10 +113,11 @@ class RunContext:
         """Return the active policy, loaded once per run; its problems are printed then."""
         if self._policy is None:
             self._policy = load_policy(self.tracker, self.repository, self.clock())
-            self._annotate_policy(self._policy)
+            self.report_policy(self._policy)
         return self._policy
 
-    def _annotate_policy(self, active: RunnerPolicy) -> None:
+    def report_policy(self, active: RunnerPolicy) -> None:
+        """Print the problems of a policy."""
         annotate_policy(self.workflow, active)
         self.has_faults |= bool(active.problems)
         if active.policy.channels:

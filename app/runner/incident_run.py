@@ -12,18 +12,31 @@ from app.core.labels import own_labels
 from app.github import inbound
 from app.github.inbound import TimedEvent
 from app.github.tracker import labels_of
-from app.ports import Comment, NotFound
-from app.runner.active_policy import RunnerPolicy
+from app.ports import Comment, DeliveryFailed, NotFound
+from app.runner.actions_io import WorkflowError
+from app.runner.active_policy import RunnerPolicy, load_fallbacks
 from app.runner.app_detection import find_app_comment
 from app.runner.apply import Outcome, apply_effects
 from app.runner.context import RunContext
 from app.runner.gather import IncidentView, Trigger, gather_incident, load_timeline
 from app.runner.lock import LOCK_TIMEOUT, issue_lock
+from app.text import make_visible
 
 _MAX_EXTRA_PASSES = 2
 """Maximum number of extra passes after a slow run, to pick up events of runs that timed out waiting."""
 
 Json = Mapping[str, Any]
+
+
+class RulesFailed(Exception):
+    """The rules failed with what GitHub has of an issue, under every policy."""
+
+    def __init__(self, number: int, problem: Exception) -> None:
+        reason = make_visible(f"{type(problem).__name__}: {problem}")[:200]
+        super().__init__(
+            f"#{number}: Muster's rules fail with it ({reason}), under the profile too. Please report this as a bug of"
+            " Muster; until then look after the incident by hand"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +78,35 @@ def handle_incident(
 ) -> Handled | Skipped:
     """Do what is not yet done for the issue, holding its lock.
 
-    `newest_comments` are the newest comments of the repository; None: they are fetched.  Raises DeliveryFailed.
+    `newest_comments` are the newest comments of the repository; None: they are fetched.  Where the rules fail under the
+    active policy, the next best one is followed, and that is told.  Raises DeliveryFailed, and RulesFailed if they fail
+    under each.
     """
-    number = task.number
     if newest_comments is None:
         newest_comments = run.tracker.newest_comments()
+    try:
+        return _handle_under_policy(run, task, active, newest_comments)
+    except (DeliveryFailed, WorkflowError):
+        raise
+    except Exception as problem:  # noqa: BLE001 - whatever fails in the rules, the report is handled
+        first_problem = problem
+    for fallback in load_fallbacks(run.tracker, run.repository, active, first_problem, run.clock()):
+        try:
+            result = _handle_under_policy(run, task, fallback, newest_comments)
+        except (DeliveryFailed, WorkflowError):
+            raise
+        except Exception as problem:  # noqa: BLE001 - the same
+            first_problem.add_note(f"and under the next policy: {problem!r}")
+            continue
+        run.report_policy(fallback)
+        return result
+    raise RulesFailed(task.number, first_problem) from first_problem
+
+
+def _handle_under_policy(
+    run: RunContext, task: Task, active: RunnerPolicy, newest_comments: list[Comment]
+) -> Handled | Skipped:
+    number = task.number
     app_comment = find_app_comment(run, newest_comments)
     if app_comment is not None and (app_comment.issue == number or load_timeline(run, number).board is None):
         return Skipped("The app is at work here", app_comment)

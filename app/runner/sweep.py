@@ -22,7 +22,7 @@ from app.runner.active_policy import RunnerPolicy
 from app.runner.app_detection import find_app_comment
 from app.runner.context import TITLE, RunContext, run_command, with_retries
 from app.runner.gather import Trigger
-from app.runner.incident_run import Skipped, Task, handle_incident
+from app.runner.incident_run import RulesFailed, Skipped, Task, handle_incident
 from app.runner.summary import SweptIncident, sweep_summary
 from app.runner.triage import report_skipped
 
@@ -111,6 +111,11 @@ def _handle_due(
         run.has_faults = True
         if isinstance(failed, Deferred):
             return False
+        notes.append(markdown("#{} could not be looked into", due.number))
+        return True
+    except RulesFailed as failed:
+        run.workflow.annotate("error", f"{failed}.", title=TITLE)
+        run.has_faults = True
         notes.append(markdown("#{} could not be looked into", due.number))
         return True
     if isinstance(result, Skipped):

@@ -10,7 +10,7 @@ from app.github import inbound
 from app.runner.actions_io import Workflow
 from app.runner.active_policy import RunnerPolicy
 from app.runner.context import TITLE, RunContext, run_command
-from app.runner.incident_run import Handled, Skipped, handle_incident, task_for_event
+from app.runner.incident_run import Handled, RulesFailed, Skipped, handle_incident, task_for_event
 from app.runner.summary import incident_summary, skipped_summary
 
 _PARSE_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, inbound.Unreadable)
@@ -40,7 +40,11 @@ def _run_once(run: RunContext, payload: Mapping[str, Any], *, open_postmortem: b
             "error", f"The event of this run is not what GitHub sends ({problem!r:.200}).", title=TITLE
         )
         return 1
-    result = task if isinstance(task, Skipped) else handle_incident(run, task, active)
+    try:
+        result = task if isinstance(task, Skipped) else handle_incident(run, task, active)
+    except RulesFailed as failed:
+        run.workflow.annotate("error", f"{failed}.", title=TITLE)
+        return 1
     if isinstance(result, Skipped):
         report_skipped(run, result)
     else:

@@ -17,9 +17,13 @@ def next_daylight(policy: Policy, at: datetime) -> datetime:
     Working days and zone are those of the calendar `business`, or the policy's zone where that calendar names none.
     `at` itself is returned where the calendar never opens.
     """
-    business = policy.calendars.get(BUSINESS, Calendar())
-    zone = policy.zone if business.zone == Calendar().zone else business.zone
     try:
-        return next_opening(replace(business, zone=zone, opens=_OPENS, closes=_CLOSES), at)
+        return next_opening(policy.compute_once("daylight_calendar", lambda: _build_daylight_calendar(policy)), at)
     except ValueError:
         return at
+
+
+def _build_daylight_calendar(policy: Policy) -> Calendar:
+    business = policy.calendars.get(BUSINESS, Calendar())
+    zone = policy.zone if business.zone == Calendar().zone else business.zone
+    return replace(business, zone=zone, opens=_OPENS, closes=_CLOSES)

@@ -74,13 +74,18 @@ def next_alarm(incident: Incident, policy: Policy, until: datetime) -> Alarm | N
 
     Of an alarm that repeats, only the last repeat by then is fired.
     """
-    policy = policy_for(policy, incident)
-    found = (
-        clock.latest_repeat(incident, alarm, policy, until)
-        for clock in CLOCKS.values()
-        for alarm in clock.alarms(incident, policy)
-    )
-    return min(_clamp_due_times(found, incident), key=lambda alarm: alarm.due, default=None)
+    if incident.unavailable:
+        return None
+    policy, earliest = policy_for(policy, incident), incident.alarms_reset_at
+    first, first_due = None, until
+    # A loop, since a fold asks this after every event: generators would cost as much as the clocks themselves.
+    for clock in CLOCKS.values():
+        for pending in clock.alarms(incident, policy):
+            alarm = clock.latest_repeat(incident, pending, policy, until)
+            due = max(alarm.due, earliest)
+            if first is None or due < first_due:
+                first, first_due = alarm, due
+    return first if first is None or first.due == first_due else replace(first, due=first_due)
 
 
 def _clamp_due_times(all_alarms: Iterable[Alarm], incident: Incident) -> Iterator[Alarm]:

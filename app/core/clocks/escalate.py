@@ -133,8 +133,7 @@ def _fire_page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
         via=notice_channels(incident, policy, step.via),
         attempt=int(times),
     )
-    if int(times) > _MAX_SINGLE_PAGES + 1:
-        incident = _without_collapsed_pages(incident, before, after)
+    incident = _without_collapsed_pages(incident, earlier)
     return incident.with_entry(
         alarm.due,
         AlarmFired(alarm=alarm, key=alarm.key),
@@ -144,14 +143,12 @@ def _fire_page(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:
     ), (notice,)
 
 
-def _without_collapsed_pages(incident: Incident, before: str, after: str) -> Incident:
+def _without_collapsed_pages(incident: Incident, page_keys: set[str]) -> Incident:
     """Drop the entry that stood for the later pages so far: a new one follows, or days would fill the timeline."""
-
-    def is_collapsed(key: str) -> bool:
-        number = key.removeprefix(before).removesuffix(after)
-        return key.startswith(before) and key.endswith(after) and int(number) > _MAX_SINGLE_PAGES
-
-    return replace(incident, timeline=tuple(entry for entry in incident.timeline if not is_collapsed(entry.key)))
+    collapsed = {key for key in page_keys if int(key.partition("@")[0].rpartition(".")[2]) > _MAX_SINGLE_PAGES}
+    if not collapsed:
+        return incident
+    return replace(incident, timeline=tuple([entry for entry in incident.timeline if entry.key not in collapsed]))
 
 
 def _describe_page(times: int) -> str:

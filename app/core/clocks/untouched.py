@@ -25,15 +25,16 @@ UNTOUCHED_PERIOD = timedelta(days=7)
 
 def last_touched_at(incident: Incident) -> datetime:
     """Return when a person last touched the incident: declared, graded, commanded, labelled or reopened it."""
-    touches = (
+    declared_at = incident.declared_at
+    return max(
+        declared_at,
         incident.severity_set_at,
         incident.escalation_started_at,
-        incident.last_activity_at,
-        incident.updated_at,
-        incident.page_acknowledged_at,
-        incident.returned_at,
+        incident.last_activity_at or declared_at,
+        incident.updated_at or declared_at,
+        incident.page_acknowledged_at or declared_at,
+        incident.returned_at or declared_at,
     )
-    return max(at for at in (incident.declared_at, *touches) if at is not None)
 
 
 def pages_until(incident: Incident) -> datetime:
@@ -50,9 +51,10 @@ def alarms(incident: Incident, policy: Policy) -> Iterator[Alarm]:
     """Yield the question, unless it was asked since the last touch."""
     if not incident.status.open:
         return
-    alarm = Alarm(next_daylight(policy, pages_until(incident)), NAME, f"ask@{key_timestamp(last_touched_at(incident))}")
-    if alarm.key not in incident.fired_alarms:
-        yield alarm
+    touched_at = last_touched_at(incident)
+    mark = f"ask@{key_timestamp(touched_at)}"
+    if f"{NAME}/{mark}" not in incident.fired_alarms:
+        yield Alarm(next_daylight(policy, touched_at + UNTOUCHED_PERIOD), NAME, mark)
 
 
 def fire(incident: Incident, alarm: Alarm, policy: Policy) -> ClockResult:

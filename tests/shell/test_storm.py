@@ -79,7 +79,7 @@ def test_b1_b2_workers_and_the_door_are_killed_in_a_storm(
 ) -> None:
     """At full size with the lease and the timeouts of real workers."""
     deliveries = choose_size(40, 10_000)
-    times = choose_size({}, {"lease": 30.0, "dead": 10.0})
+    times = choose_size({}, {"lease": 30.0, "dead_after": 10.0})
     with create_storm(deliveries) as traffic, places.database() as database:
         traffic.start_faults()
         environment = traffic.environment(DATABASE_URL=database.url)

@@ -315,10 +315,10 @@ def test_fc_s1_a_fold_beyond_its_budget_says_so() -> None:
         list(replay_steps(log, frequent_pages(), DECLARED + timedelta(days=6)))
 
 
-def test_fc_s1_an_incident_that_was_worked_on_for_half_a_year_is_within_the_budget() -> None:
+def test_fc_s1_an_incident_that_was_worked_on_for_weeks_is_within_the_budget() -> None:
     """Each update starts a clock anew, so the alarms grow with the answers: those are no reason to give up."""
     log: Log = [(DECLARED, replace(OPENED, report=IncidentReport(severity=Severity.SEV1)))]
-    for number in range(1, 183 * 12):
+    for number in range(1, 21 * 12):
         update = Commented(
             comment=number,
             commands=parse_commands("/update we are on it"),
